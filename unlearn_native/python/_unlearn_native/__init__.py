@@ -1,0 +1,1 @@
+"""Native half of scikit-unlearn; private to that package, which pins its version."""

@@ -1,0 +1,4 @@
+//! Native half of scikit-unlearn. This file only wires.
+
+#[cfg(feature = "python")]
+mod python;
