@@ -1,6 +1,24 @@
 //! Thin Python shells: convert, detach, map errors. Nothing else in the crate knows Python.
 
-use pyo3::prelude::*;
+#![allow(
+    clippy::doc_markdown,
+    reason = "doc comments of exported items are Python docstrings"
+)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands arguments over by value"
+)]
+
+mod arrays;
+mod categories;
+mod errors;
+mod exact;
+mod identity;
+mod math;
+mod matrices;
+mod rows;
+
+use pyo3::pymodule;
 
 /// Integer that `skunlearn` compares at import: raised whenever a signature, a dtype or the meaning of an array changes.
 const ABI: u32 = 1;
@@ -8,7 +26,32 @@ const ABI: u32 = 1;
 /// Private extension module of scikit-unlearn.
 #[pymodule(gil_used = false)]
 mod _native {
-    use super::*;
+    use pyo3::prelude::*;
+
+    use super::ABI;
+
+    #[pymodule_export]
+    use super::categories::CategoryCounts;
+    #[pymodule_export]
+    use super::categories::categorical_joint_log_likelihood;
+    #[pymodule_export]
+    use super::exact::round_sums;
+    #[pymodule_export]
+    use super::exact::split_weights;
+    #[pymodule_export]
+    use super::identity::prf;
+    #[pymodule_export]
+    use super::identity::row_tags;
+    #[pymodule_export]
+    use super::math::exp;
+    #[pymodule_export]
+    use super::math::ln;
+    #[pymodule_export]
+    use super::math::log_normalize;
+    #[pymodule_export]
+    use super::rows::PyRowStore;
+    #[pymodule_export]
+    use super::rows::seal;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -18,6 +61,10 @@ mod _native {
     /// "dev" or "release": benchmarks and the demo refuse the first.
     #[pyfunction]
     fn build_profile() -> &'static str {
-        if cfg!(debug_assertions) { "dev" } else { "release" }
+        if cfg!(debug_assertions) {
+            "dev"
+        } else {
+            "release"
+        }
     }
 }
