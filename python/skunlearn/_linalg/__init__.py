@@ -1,0 +1,1 @@
+"""Compiled kernels of dense linear algebra and counting."""

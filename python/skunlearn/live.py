@@ -1,0 +1,373 @@
+"""The owner of rows: how they enter a model, how they leave it, and when anybody may look.
+
+A fitted model is a pure function of the set of live rows, the parameters and the key. Three objects make it one:
+
+* the *row store* (`skunlearn.rows`) holds the rows; removal from it is the commit of a forget;
+* the *core* holds what an algorithm derives from rows (counts, sums, trees) and keeps none of them;
+* the *owner* (`LiveModel` here, a pipeline elsewhere) holds both, under one lock, and publishes states.
+
+Order of an operation: validate and warn; mark the derived state stale; change the row store (the commit); roll the core
+forward; unmark. Whatever fails before the commit changes nothing. Whatever fails after it leaves a stale core, which
+the next read rebuilds from the rows: the same bits, since they are a function of the rows alone.
+"""
+
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from skunlearn._faults import fault_point
+from skunlearn.class_codes import ClassCodes
+from skunlearn.exceptions import ClassVanishedWarning
+from skunlearn.key import Key
+from skunlearn.rows import Ids, RowBlock, RowStore, Selection
+
+__all__ = ["VALUE_FREE_PARAMETERS", "Core", "ForgetReport", "IncomingRows", "LiveModel", "Owner"]
+
+#: Parameters that do not affect what a model is; read when they are used, not frozen at `fit`.
+VALUE_FREE_PARAMETERS = frozenset({"random_state", "n_jobs", "verbose"})
+
+
+class Owner(Protocol):
+    """What a core may read of the owner of the rows when it rebuilds or publishes."""
+
+    rows: RowStore
+    codes: ClassCodes
+    key: Key
+
+    def effective_blocks(self) -> Iterator[RowBlock]:
+        """Pass over all rows of a weight above 0."""
+
+
+class Core(Protocol):
+    """What an algorithm derives from rows; it keeps none. One object an estimator, standing alone or in a pipeline.
+
+    `block.y` holds class codes (see `skunlearn.class_codes`) for classifiers.
+    """
+
+    def _learn(self, block: RowBlock) -> None:
+        """Take rows in."""
+
+    def _forget(self, block: RowBlock) -> None:
+        """Take rows out; they have left the store already."""
+
+    def _rebuild(self, owner: Owner) -> None:
+        """Start afresh from all rows of `owner`."""
+
+    def warn_before_forget(self, block: RowBlock) -> None:
+        """Warn about what would vanish with these rows, before anything changes."""
+
+    def publish(self, owner: Owner) -> Any:
+        """Return the public state, immutable; raise DegenerateRowsError where the rows do not determine one."""
+
+    def digest_parts(self, owner: Owner) -> list[bytes]:
+        """Return the derived state in canonical form, free of history."""
+
+    def nbytes(self) -> int:
+        """Return the size of the derived state in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetReport:
+    """What the last `partial_forget` of a model did; for the operator, not for publication.
+
+    Parameters
+    ----------
+    rows_removed : int
+        Rows that left the model.
+    n_subjects : int
+        Subjects that were named and had rows.
+    n_unknown : int
+        Ids that were skipped because they were not live.
+    n_duplicates : int
+        Repeats within the request.
+    path : str
+        How the derived state followed: "nothing" to do, "update", or "rebuild" where an earlier error had left it
+        stale.
+    """
+
+    rows_removed: int
+    n_subjects: int
+    n_unknown: int
+    n_duplicates: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingRows:
+    """Validated rows on their way in.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n_rows, n_features)
+        Values in the layout and dtype of the store.
+    y : ndarray of shape (n_rows,) or None
+        Class labels.
+    weight : ndarray of shape (n_rows,) or None
+        Weights; None stands for ones.
+    sample_ids, subject_ids : ndarray of int64, list of str, or None
+        Ids; None for rows numbered from 0, and for rows that belong to nobody.
+    """
+
+    X: Any
+    y: np.ndarray | None
+    weight: np.ndarray | None
+    sample_ids: Ids | None
+    subject_ids: Ids | None
+
+
+class LiveModel:
+    """The rows of one stand-alone estimator, its core, its key, and the state that readers see.
+
+    Readers take `published`, one immutable object, without a lock; writers hold `lock` and set `published` to None
+    first. So a reader sees the state of one version, never half of one.
+
+    Parameters
+    ----------
+    model_name : str
+        Class of the estimator, for messages.
+    params : dict
+        The parameters, frozen at `fit`: setting one later takes effect at the next `fit`.
+    feature_names : ndarray of str or None
+        Names of the columns where the input had them.
+    key : Key
+        Source of all randomness.
+    rows : RowStore
+        The rows.
+    codes : ClassCodes
+        Codes of the class labels; empty for regressors and transformers.
+    core : Core
+        What is derived from the rows.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_last_forget",
+        "codes",
+        "core",
+        "feature_names",
+        "forgettable",
+        "key",
+        "lock",
+        "model_name",
+        "n_effective",
+        "n_features",
+        "params",
+        "published",
+        "rows",
+        "stale",
+    )
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        params: dict[str, Any],
+        feature_names: np.ndarray | None,
+        key: Key,
+        rows: RowStore,
+        codes: ClassCodes,
+        core: Core,
+    ) -> None:
+        self.model_name = model_name
+        self.params = params
+        self.feature_names = feature_names
+        self.n_features: int = rows.native.n_features
+        self.key = key
+        self.rows = rows
+        self.codes = codes
+        self.core = core
+        self.forgettable = True
+        self.n_effective = 0
+        self.stale = False
+        self.published: Any = None
+        self._last_forget: tuple[int, int, int, int, str] | None = None
+        self.lock = threading.RLock()
+        with _registry_lock:
+            _live_models.add(self)
+
+    def learn(self, incoming: IncomingRows) -> None:
+        """Take rows in; the caller holds the lock."""
+        self.flush()
+        before, n_before = self.published, len(self.rows)
+        try:
+            codes = None if incoming.y is None else self.codes.encode(incoming.y)
+            fault_point("learn.validated")
+            self._mark_stale()
+            fault_point("learn.stale")
+            added = self.rows.insert(
+                incoming.sample_ids,
+                incoming.X,
+                None if codes is None else codes.astype(np.float64)[:, None],
+                incoming.weight,
+                incoming.subject_ids,
+            )
+        except BaseException:
+            if len(self.rows) == n_before:  # rows go in as a whole or not at all, and they did not
+                self.codes.prune()
+                self.published, self.stale = before, False
+            raise
+        fault_point("learn.inserted")
+        self.n_effective += _n_effective(len(added), incoming.weight)
+        if codes is not None:
+            self.codes.count(codes, incoming.weight, +1)
+        for block in self.rows.blocks(added.start, added.stop):
+            self._in_core(self.core._learn, block)
+            block.wipe()
+        fault_point("learn.learned")
+        self.stale = False
+
+    def forget(self, selection: Selection) -> None:
+        """Take rows out; the caller holds the lock."""
+        if len(selection.slots) == 0:
+            self._last_forget = _counts_of(selection, "nothing")
+            return
+        path = "rebuild" if self.stale else "update"
+        self.flush()
+        block = self.rows.take(selection.slots)
+        codes = None if block.y is None else _codes_of(block)
+        try:
+            self._warn_before_forget(block, codes)
+            fault_point("forget.validated")
+            self._mark_stale()
+            fault_point("forget.stale")
+            self.rows.erase(selection.slots)
+            fault_point("forget.erased")
+            self.n_effective -= _n_effective(len(block), block.weight)
+            if codes is not None:
+                self.codes.count(codes, block.weight, -1)
+            self._in_core(self.core._forget, block)
+            fault_point("forget.forgotten")
+            self.stale = False
+            self._last_forget = _counts_of(selection, path)
+        finally:
+            block.wipe()
+
+    def _in_core(self, operation: Callable[[RowBlock], None], block: RowBlock) -> None:
+        """Hand a core the rows that count: a row of weight 0 is stored, and enters nothing."""
+        if block.weight is None or block.weight.all():
+            operation(block)
+            return
+        effective = block.take(block.weight > 0)
+        try:
+            if len(effective):
+                operation(effective)
+        finally:
+            effective.wipe()
+
+    def _mark_stale(self) -> None:
+        self.stale = True
+        self.published = None
+
+    def _warn_before_forget(self, block: RowBlock, codes: np.ndarray | None) -> None:
+        if codes is not None:
+            n_vanishing, n_classes = self.codes.n_vanishing(codes, block.weight)
+            if n_vanishing:
+                warnings.warn(
+                    f"{n_vanishing} of {n_classes} classes have no rows left in this {self.model_name} and leave "
+                    "classes_. Declare classes= to keep their columns at probability 0.",
+                    ClassVanishedWarning,
+                    stacklevel=4,
+                )
+        self._in_core(self.core.warn_before_forget, block)
+
+    def flush(self) -> None:
+        """Bring the core up to date with the rows; the caller holds the lock."""
+        if self.stale:
+            fault_point("flush.stale")
+            self.rebuild()
+            fault_point("flush.rebuilt")
+            self.stale = False
+
+    def rebuild(self) -> None:
+        """Derive everything from the rows anew; the caller holds the lock."""
+        self.n_effective = sum(_n_effective(len(b), b.weight) for b in self.rows.blocks())
+        self.codes.recount((_codes_of(b), b.weight) for b in self.rows.blocks() if b.y is not None)
+        self.core._rebuild(self)
+
+    def reseed(self, key: Key) -> None:
+        """Put the model under another key; the caller holds the lock."""
+        self._mark_stale()
+        self.key = key
+
+    def effective_blocks(self) -> Iterator[RowBlock]:
+        """Pass over all rows of a weight above 0, in the order of slots."""
+        for block in self.rows.blocks():
+            if block.weight is not None and not block.weight.all():
+                block = block.take(block.weight > 0)
+            if len(block):
+                yield block
+
+    @property
+    def report(self) -> ForgetReport | None:
+        """What the last forget did; made when it is asked for."""
+        return None if self._last_forget is None else ForgetReport(*self._last_forget)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row of a weight above 0 is left."""
+        if not self.forgettable:  # fit refuses rows that all have weight 0
+            return False
+        with self.lock:
+            self.flush()
+            return self.n_effective == 0
+
+    def publish(self) -> Any:
+        """Return the published state, made at the first read of a version."""
+        published = self.published
+        if published is not None:
+            return published
+        with self.lock:
+            self.flush()
+            if self.published is None:
+                self.published = self.core.publish(self)
+            return self.published
+
+    def drop_rows(self) -> None:
+        """Keep the core alone: what ``forgettable=False`` asks for."""
+        self.rows = self.rows.empty_twin(tag_key=None)
+        self.forgettable = False
+
+
+def _counts_of(selection: Selection, path: str) -> tuple[int, int, int, int, str]:
+    """Return the fields of a report: counts alone, for a slot tells which row it was."""
+    return len(selection.slots), selection.n_subjects, selection.n_unknown, selection.n_duplicates, path
+
+
+def _n_effective(n_rows: int, weight: np.ndarray | None) -> int:
+    return n_rows if weight is None else int(np.count_nonzero(weight))
+
+
+def _codes_of(block: RowBlock) -> np.ndarray:
+    assert block.y is not None
+    return block.y[:, 0].astype(np.intp)
+
+
+# A child of fork() has none of the parent's other threads: a lock that one of them held would stay locked in it for
+# ever, over a half-changed model. So no writer is at work while the process forks.
+# No LiveModel is made by a thread that holds the lock of another one: it would wait here for the forking thread.
+_live_models: "weakref.WeakSet[LiveModel]" = weakref.WeakSet()
+_registry_lock = threading.Lock()
+_held_for_fork: list[LiveModel] = []
+
+
+def _before_fork() -> None:
+    _registry_lock.acquire()
+    for model in _live_models:
+        model.lock.acquire()
+        _held_for_fork.append(model)
+
+
+def _after_fork() -> None:
+    while _held_for_fork:
+        _held_for_fork.pop().lock.release()
+    _registry_lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -1,0 +1,194 @@
+"""Saved models: key, schema, labels and rows in one canonical blob; what is derived is derived again.
+
+Nothing derived is written, so nothing that depends on a forgotten row can be, and a damaged file cannot hold a state
+that contradicts its rows. Equal models whose rows were inserted in the same order have equal bytes.
+"""
+
+import json
+import re
+import struct
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier, is_regressor
+
+from skunlearn.class_codes import ClassCodes
+from skunlearn.exceptions import DamagedStateError
+from skunlearn.key import Key
+from skunlearn.live import VALUE_FREE_PARAMETERS, LiveModel
+from skunlearn.rows import CsrRows, RowStore
+
+__all__ = ["FORMAT", "load", "save", "seal"]
+
+FORMAT = 1
+_MAGIC = b"SKUNLIVE"
+_HEAD = struct.Struct("<8sHI")  # magic, format, length of the JSON header
+#: Text, booleans, integers, floats, objects; a wider pattern would let a file ask for elements of any size.
+_LABEL_DTYPE = re.compile(r"str|\|b1|\|O|\|[iu]1|[<>](?:[iu][248]|f[248])")
+_TAIL = struct.Struct("<I")  # CRC-32 of everything before it
+
+
+def save(live: LiveModel) -> dict[str, Any]:
+    """Return the state of a model for pickling; pending work is done first."""
+    with live.lock:
+        live.flush()
+        labels, ranks = live.codes.sorted_ranks()
+        header = {
+            "feature_names": None if live.feature_names is None else live.feature_names.tolist(),
+            "forgettable": live.forgettable,
+            "key": live.key._secret.hex(),
+            "labels": labels,
+            "labels_dtype": live.codes.dtype,
+            "n_declared": live.codes.n_declared,
+        }
+        encoded = json.dumps(header, sort_keys=True).encode()
+        body = live.rows.to_bytes(ranks if len(ranks) else None)
+        # pickle writes a string again when it is another object of the same value: names are made one object each.
+        params = {sys.intern(name): value for name, value in live.params.items()}
+        state = {"params": params, "blob": seal(_HEAD.pack(_MAGIC, FORMAT, len(encoded)) + encoded + body)}
+        # Without rows there is nothing to derive the state from.
+        return state if live.forgettable else {**state, "published": live.publish()}
+
+
+def seal(content: bytes) -> bytes:
+    """Return `content` with its checksum behind it."""
+    return content + _TAIL.pack(zlib.crc32(content))
+
+
+def load(estimator: Any, saved: Any) -> LiveModel:
+    """Return the model that `save` wrote, checked and derived anew.
+
+    Raises
+    ------
+    DamagedStateError
+        If `saved` is damaged, or was written by a newer version.
+    """
+    name = type(estimator).__name__
+    _expect(isinstance(saved, dict) and isinstance(saved.get("blob"), bytes), name, "has no blob of rows")
+    header, body = _open(saved["blob"], name)
+    params = _checked_params(estimator, saved.get("params"), name)
+    rows = RowStore.from_bytes(body, tag_key=None, model_name=name)
+    has_targets = is_classifier(estimator) or is_regressor(estimator)
+    _expect(rows.native.n_targets == int(has_targets), name, "has another number of targets than this class")
+    with _checked_by_the_core(name):
+        core = estimator._make_core(params, rows.native.n_features)
+    live = LiveModel(
+        model_name=name,
+        params=params,
+        feature_names=_checked_feature_names(header, rows.native.n_features, name),
+        key=Key(bytes.fromhex(header["key"])),
+        rows=rows,
+        codes=ClassCodes.restore(header["labels"], header["n_declared"], header["labels_dtype"]),
+        core=core,
+    )
+    if not header["forgettable"]:
+        live.forgettable, live.published = False, saved.get("published")
+        _expect(len(rows) == 0 and live.published is not None, name, "was saved without rows and without a state")
+        return live
+    for block in rows.blocks():
+        values = block.X.data if isinstance(block.X, CsrRows) else block.X
+        _expect(bool(np.isfinite(values).all()), name, "holds values that are not finite")
+        if block.y is not None:
+            codes = block.y[:, 0]
+            in_range = (codes >= 0) & (codes < len(live.codes)) & (codes == np.floor(codes))
+            _expect(bool(in_range.all()), name, "holds rows whose class is not in its list of labels")
+    with _checked_by_the_core(name):
+        live.rebuild()
+    _expect(live.codes.sorted_ranks()[0] == header["labels"], name, "lists labels that no row bears")
+    return live
+
+
+@contextmanager
+def _checked_by_the_core(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise DamagedStateError(f"Saved {name}: its rows are not acceptable: {error}") from None
+    except MemoryError:
+        raise DamagedStateError(
+            f"Saved {name}: the state needs more memory than there is. If it was smaller when it was saved, the file "
+            "is damaged; load a copy, or fit the model anew."
+        ) from None
+
+
+def _open(blob: bytes, name: str) -> tuple[dict[str, Any], bytes]:
+    _expect(len(blob) >= _HEAD.size + _TAIL.size, name, "is truncated")
+    magic, version, header_length = _HEAD.unpack_from(blob)
+    _expect(magic == _MAGIC and version > 0, name, "does not begin like a saved model")
+    if version > FORMAT:
+        raise DamagedStateError(
+            f"Saved {name}: format {version}, but this release reads up to {FORMAT}. Install a newer scikit-unlearn."
+        )
+    (checksum,) = _TAIL.unpack_from(blob, len(blob) - _TAIL.size)
+    _expect(checksum == zlib.crc32(memoryview(blob)[: -_TAIL.size]), name, "does not match its checksum")
+    end = _HEAD.size + header_length
+    _expect(end <= len(blob) - _TAIL.size, name, "has a header longer than itself")
+    try:
+        header = json.loads(blob[_HEAD.size : end])
+    except (ValueError, RecursionError):
+        header = None
+    _expect(_is_header(header), name, "has a malformed header")
+    return header, blob[end : -_TAIL.size]
+
+
+def _is_header(header: Any) -> bool:
+    """Whether a decoded header has every field, each of its type."""
+    return (
+        isinstance(header, dict)
+        and set(header) == {"feature_names", "forgettable", "key", "labels", "labels_dtype", "n_declared"}
+        and isinstance(header["forgettable"], bool)
+        and isinstance(header["key"], str)
+        and len(header["key"]) == 64
+        and set(header["key"]) <= set("0123456789abcdef")
+        and _are_labels(header["labels"], header["labels_dtype"])
+        and type(header["n_declared"]) is int
+        and header["n_declared"] in (0, len(header["labels"]))
+    )
+
+
+def _are_labels(labels: Any, dtype: Any) -> bool:
+    """Whether these are labels as `ClassCodes` lists them: of one kind, ascending, and unchanged by their dtype."""
+    if not isinstance(labels, list) or not all(isinstance(label, (str, bool, int, float)) for label in labels):
+        return False
+    if len({isinstance(label, str) for label in labels}) > 1 or not all(a < b for a, b in pairwise(labels)):
+        return False
+    if dtype is None:
+        return not labels
+    if not isinstance(dtype, str) or not _LABEL_DTYPE.fullmatch(dtype):
+        return False
+    try:
+        return bool(np.array(labels, dtype=dtype).tolist() == labels)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _checked_params(estimator: Any, params: Any, name: str) -> dict[str, Any]:
+    expected = set(estimator._get_param_names()) - VALUE_FREE_PARAMETERS
+    _expect(isinstance(params, dict) and set(params) == expected, name, "has other parameters than this class")
+    probe = type(estimator)(**params)
+    try:
+        probe._validate_params()
+    except ValueError as error:
+        raise DamagedStateError(f"Saved {name}: {error}") from None
+    return params
+
+
+def _checked_feature_names(header: dict[str, Any], n_features: int, name: str) -> np.ndarray | None:
+    names = header["feature_names"]
+    if names is None:
+        return None
+    is_list = isinstance(names, list) and len(names) == n_features and all(isinstance(n, str) for n in names)
+    _expect(is_list, name, "has feature names that do not fit its columns")
+    return np.array(names, dtype=object)
+
+
+def _expect(condition: bool, name: str, what: str) -> None:
+    if not condition:
+        raise DamagedStateError(
+            f"Saved {name}: the state {what}. The file is damaged; load a copy, or fit the model anew."
+        )

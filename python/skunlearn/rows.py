@@ -1,0 +1,508 @@
+"""The live rows of a model: which row is whose, and what it holds.
+
+`RowStore` puts names and errors on the native store, which does the work: ids, subjects and values in chunks that never
+move, removal by swapping with the last row, and zeroes where a row was. `RowBlock` is how rows travel from the store to
+the cores that count, sum or sort them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from _unlearn_native._native import RowStore as NativeRowStore
+
+from skunlearn.exceptions import (
+    DamagedStateError,
+    DuplicateSampleError,
+    SampleIdTypeError,
+    SampleIdValueError,
+    UnknownSampleError,
+)
+from skunlearn.key import Key
+
+__all__ = [
+    "CsrRows",
+    "IdKind",
+    "RowBlock",
+    "RowStore",
+    "Selection",
+    "estimate_index_nbytes",
+    "estimate_rows_nbytes",
+    "parse_ids",
+]
+
+IdKind = Literal["int64", "str"]
+Ids = np.ndarray | list[str]
+
+#: Rows that a pass in another order than that of the store copies out at a time.
+_COPIED_ROWS = 8192
+
+
+class CsrRows(NamedTuple):
+    """Rows in compressed sparse row form, without the cost of a SciPy object.
+
+    `indptr` is int64 of shape (n_rows + 1,), `indices` int32 and `data` of shape (n_nonzero,); indices ascend within a
+    row and no zero is stored.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+
+
+@dataclass(slots=True)
+class RowBlock:
+    """Rows on their way from an owner to a core.
+
+    Parameters
+    ----------
+    slots : ndarray of shape (n_rows,), uint32
+        Where the rows lie, or lay, in the owner's store.
+    X : ndarray of shape (n_rows, n_features) or CsrRows
+        Values; possibly a read-only view of the store.
+    y : ndarray of shape (n_rows, n_targets), float64, or None
+        Targets; class labels as codes.
+    weight : ndarray of shape (n_rows,), float64, or None
+        Weights; None stands for ones.
+    ids : ndarray of shape (n_rows,), int64, or list of str, or None
+        Sample ids, for the cores that ask for them.
+    tags : ndarray of shape (n_rows, 2), uint64, or None
+        128-bit row tags as (low, high), for the cores that draw random numbers.
+    """
+
+    slots: np.ndarray
+    X: Any
+    y: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    ids: Ids | None = None
+    tags: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def take(self, rows: np.ndarray) -> "RowBlock":
+        """Return the rows of the block that `rows`, a boolean mask, names."""
+        return RowBlock(
+            slots=self.slots[rows],
+            X=_take_csr(self.X, rows) if isinstance(self.X, CsrRows) else self.X[rows],
+            y=None if self.y is None else self.y[rows],
+            weight=None if self.weight is None else self.weight[rows],
+            ids=_take_ids(self.ids, rows),
+            tags=None if self.tags is None else self.tags[rows],
+        )
+
+    def wipe(self) -> None:
+        """Overwrite the block's own copies with zeros; views of the store are left alone."""
+        values = self.X if isinstance(self.X, CsrRows) else (self.X,)
+        for part in (*values, self.y, self.weight, self.tags, self.ids):
+            if isinstance(part, np.ndarray) and part.flags.writeable:
+                part.fill(0)
+        self.ids = None
+
+
+class Selection(NamedTuple):
+    """Rows that a request names: their slots, ascending and without repeats, and what else the request held."""
+
+    slots: np.ndarray
+    n_unknown: int
+    n_duplicates: int
+    n_subjects: int
+
+
+class RowStore:
+    """Live rows under ids.
+
+    Parameters
+    ----------
+    id_kind : {"range", "int64", "str"}
+        Kind of the sample ids; "range" numbers the rows 0 to n-1 and costs no memory until one of them goes.
+    subject_kind : {"int64", "str"} or None
+        Kind of the subject ids; None where rows belong to nobody.
+    layout : {"dense", "csr"}
+        How values are kept.
+    dtype : dtype, float32 or float64
+        What values are kept as.
+    n_features, n_targets : int
+        Columns of X and of y.
+    tag_key : Key or None
+        Keep a keyed tag of every row, for cores that draw random numbers.
+    model_name : str
+        Named in errors.
+    """
+
+    __slots__ = ("_model_name", "_native")
+
+    def __init__(
+        self,
+        *,
+        id_kind: Literal["range", "int64", "str"],
+        subject_kind: IdKind | None,
+        layout: Literal["dense", "csr"],
+        dtype: Any,
+        n_features: int,
+        n_targets: int,
+        tag_key: Key | None = None,
+        model_name: str = "model",
+    ) -> None:
+        self._native = NativeRowStore(
+            id_kind=id_kind,
+            subject_kind=subject_kind,
+            layout=layout,
+            dtype=np.dtype(dtype).name,
+            n_features=n_features,
+            n_targets=n_targets,
+            tag_key=None if tag_key is None else tag_key._secret,
+        )
+        self._model_name = model_name
+
+    @property
+    def native(self) -> NativeRowStore:
+        """The native store, for kernels and audits."""
+        return self._native
+
+    def __len__(self) -> int:
+        return int(self._native.n_live)
+
+    @property
+    def id_kind(self) -> IdKind:
+        """Kind of the sample ids."""
+        return self._native.id_kind
+
+    @property
+    def subject_kind(self) -> IdKind | None:
+        """Kind of the subject ids, or None where the rows have none."""
+        return self._native.subject_kind
+
+    def insert(self, sample_ids: Ids | None, X: Any, y: Any, weight: Any, subject_ids: Ids | None) -> range:
+        """Add rows behind the last slot and return their slots.
+
+        Raises
+        ------
+        DuplicateSampleError
+            If ids are live already or occur twice among `sample_ids`. Nothing was changed.
+        """
+        start = len(self)
+        try:
+            clashes = self._native.insert(sample_ids, _as_native(X), y, weight, subject_ids)
+        except ValueError as error:
+            raise SampleIdValueError(str(error)) from None
+        if len(clashes):
+            assert sample_ids is not None
+            raise DuplicateSampleError(
+                f"{len(clashes)} of {len(sample_ids)} sample ids are live already in this {self._model_name}, or occur "
+                "more than once in this call (see the exception's .ids). Nothing was changed. Forget them first, or "
+                "give the new rows other ids.",
+                [sample_ids[i] for i in clashes.tolist()],
+            )
+        return range(start, len(self))
+
+    def select(self, sample_ids: Any, subject_ids: Any, on_unknown: str) -> Selection:
+        """Find the rows of a request without changing anything.
+
+        Raises
+        ------
+        UnknownSampleError
+            If ``on_unknown="raise"`` and some ids are not live.
+        """
+        if on_unknown not in ("raise", "ignore"):
+            raise ValueError(
+                f"on_unknown must be 'raise' or 'ignore'. Got {on_unknown!r} instead. Nothing was changed."
+            )
+        n_unknown = n_duplicates = n_subjects = 0
+        slots = _NO_SLOTS
+        if sample_ids is not None:
+            ids = parse_ids(sample_ids, "sample_ids", expected=self.id_kind)
+            slots, unknown = self._find(self._native.find, ids)
+            self._check_unknown(ids, unknown, "sample ids", on_unknown)
+            n_unknown, n_duplicates = len(unknown), len(ids) - len(unknown) - len(slots)
+        if subject_ids is not None:
+            if self.subject_kind is None:
+                raise SampleIdValueError(
+                    f"This {self._model_name} was fitted without subject_ids, so rows cannot be forgotten by subject. "
+                    "Nothing was changed. Pass sample_ids instead."
+                )
+            subjects = parse_ids(subject_ids, "subject_ids", expected=self.subject_kind)
+            of_subjects, unknown = self._find(self._native.find_subjects, subjects)
+            self._check_unknown(subjects, unknown, "subject ids", on_unknown)
+            n_unknown += len(unknown)
+            named = subjects if isinstance(subjects, list) else subjects.tolist()
+            n_subjects = len(set(named)) - len({named[i] for i in unknown.tolist()})
+            slots = np.union1d(slots, of_subjects) if len(slots) else of_subjects
+        return Selection(slots, n_unknown, n_duplicates, n_subjects)
+
+    @staticmethod
+    def _find(find: Callable[[Ids], tuple[np.ndarray, np.ndarray]], ids: Ids) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return find(ids)
+        except ValueError as error:  # all but the text of ids was checked before
+            raise SampleIdValueError(str(error)) from None
+
+    def _check_unknown(self, ids: Ids, unknown: np.ndarray, what: str, on_unknown: str) -> None:
+        if on_unknown == "raise" and len(unknown):
+            raise UnknownSampleError(
+                f"{len(unknown)} of {len(ids)} {what} are not live in this {self._model_name} (see the exception's "
+                '.ids). Nothing was changed. Pass on_unknown="ignore" to skip them.',
+                [ids[i] for i in unknown.tolist()],
+            )
+
+    def take(self, slots: np.ndarray, *, with_ids: bool = False, with_tags: bool = False) -> RowBlock:
+        """Copy rows out, in the order of `slots`."""
+        X, y, weight = self._native.block(slots)
+        return RowBlock(
+            slots=slots,
+            X=CsrRows(*X) if isinstance(X, tuple) else X,
+            y=y,
+            weight=weight,
+            ids=self._native.ids(slots) if with_ids else None,
+            tags=self._native.tags(slots) if with_tags else None,
+        )
+
+    def erase(self, slots: np.ndarray) -> np.ndarray:
+        """Remove rows: the commit of a forget. What they occupied is zero afterwards.
+
+        Returns
+        -------
+        moves : ndarray of shape (n_moves, 2), uint32
+            Rows that moved, as (from, to), in the order in which they moved.
+        """
+        return self._native.erase(slots)
+
+    def blocks(self, start: int = 0, stop: int | None = None, *, with_tags: bool = False) -> Iterator[RowBlock]:
+        """Pass over the rows in slots `start` to `stop` in order; dense blocks are views of the store."""
+        step = self._native.rows_per_chunk
+        stop = len(self) if stop is None else stop
+        while start < stop:
+            end = min(stop, (start // step + 1) * step)
+            X, y, weight = self._native.chunk(start, end)
+            slots = np.arange(start, end, dtype=np.uint32)
+            yield RowBlock(
+                slots=slots,
+                X=CsrRows(*X) if isinstance(X, tuple) else X,
+                y=y,
+                weight=weight,
+                tags=self._native.tags(slots) if with_tags else None,
+            )
+            start = end
+
+    def blocks_in_order(self, by: Literal["id", "insertion"], n_rows: int = _COPIED_ROWS) -> Iterator[RowBlock]:
+        """Pass over copies of all rows, with ids, in order of "id" or of "insertion"."""
+        order = self._native.order(by)
+        for start in range(0, len(order), n_rows):
+            yield self.take(order[start : start + n_rows], with_ids=True)
+
+    def subjects(self, slots: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Return the subject ids of rows, as int64 or str, and which rows have one."""
+        subjects = self._native.subjects(slots)
+        if isinstance(subjects, tuple):
+            return subjects
+        return [s or "" for s in subjects], np.array([s is not None for s in subjects], dtype=bool)
+
+    def empty_twin(self, *, tag_key: Key | None) -> "RowStore":
+        """Return a store of the same schema without rows."""
+        native = self._native
+        return RowStore(
+            id_kind=native.id_kind,
+            subject_kind=native.subject_kind,
+            layout=native.layout,
+            dtype=native.dtype,
+            n_features=native.n_features,
+            n_targets=native.n_targets,
+            tag_key=tag_key,
+            model_name=self._model_name,
+        )
+
+    def to_bytes(self, code_map: np.ndarray | None = None) -> bytes:
+        """Return the canonical bytes of all rows; `code_map` renames the class codes in column 0 of the targets."""
+        return self._native.to_bytes(code_map)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, tag_key: Key | None, model_name: str) -> "RowStore":
+        """Read what `to_bytes` wrote.
+
+        Raises
+        ------
+        DamagedStateError
+            If `data` is damaged, or was written by a newer version.
+        """
+        store = cls.__new__(cls)
+        try:
+            store._native = NativeRowStore.from_bytes(data, tag_key=None if tag_key is None else tag_key._secret)
+        except ValueError as error:
+            raise DamagedStateError(str(error)) from None
+        store._model_name = model_name
+        return store
+
+
+#: The native store allocates in chunks of at most this size, and never half of one.
+_CHUNK_BYTES = 1 << 20
+#: Hash table of the sample ids: 4 bytes an entry at a load between 7/16 and 7/8, and what stands beside it.
+_TABLE_BYTES_A_ROW = 10
+
+
+def estimate_rows_nbytes(X: Any, dtype: np.dtype) -> int:
+    """Say how many bytes the values of `X` and one target a row will take in a store."""
+    n_rows, n_features = X.shape
+    per_chunk = _rows_per_chunk(n_features * dtype.itemsize)
+    targets = _chunked_nbytes(n_rows, 8, min(per_chunk, _rows_per_chunk(8)))
+    if not sp.issparse(X):
+        return _chunked_nbytes(n_rows, n_features * dtype.itemsize, per_chunk) + targets
+    entries = np.diff(X.tocsr().indptr).astype(np.int64)
+    return _pooled_nbytes(entries * (4 + dtype.itemsize)) + 2 * _chunked_nbytes(n_rows, 4) + targets
+
+
+def estimate_index_nbytes(n_rows: int, ids: Ids | None) -> int:
+    """Say how many bytes the ids will take in a store, with the order of insertion and the index over them."""
+    order = _chunked_nbytes(n_rows, 4)
+    if ids is None:
+        return order
+    if isinstance(ids, list):
+        text = _pooled_nbytes(np.fromiter((len(i.encode()) for i in ids), np.int64, len(ids)))
+        own = text + _chunked_nbytes(n_rows, 4) + _chunked_nbytes(n_rows, 2)  # address and length of each
+    else:
+        own = _chunked_nbytes(n_rows, 8)
+    return order + own + _TABLE_BYTES_A_ROW * n_rows
+
+
+def _rows_per_chunk(row_bytes: int) -> int:
+    return 1 << (max(_CHUNK_BYTES // max(row_bytes, 1), 1).bit_length() - 1)
+
+
+def _chunked_nbytes(n_rows: int, row_bytes: int, rows_per_chunk: int | None = None) -> int:
+    step = rows_per_chunk or _rows_per_chunk(row_bytes)
+    return -(-n_rows // step) * step * row_bytes
+
+
+def _pooled_nbytes(span_bytes: np.ndarray) -> int:
+    """Return the size of spans that are rounded up to words of 8 bytes, and those to four sizes an octave."""
+    words = -(-span_bytes // 8)
+    step = 2 ** np.maximum(np.log2(np.maximum(words, 1)).astype(np.int64) - 2, 0)
+    return _chunked_nbytes(int((-(-words // step) * step).sum()), 8)
+
+
+_NO_SLOTS = np.empty(0, dtype=np.uint32)
+
+
+def parse_ids(ids: Any, name: str, *, expected: str | None = None) -> Ids:
+    """Return ids as int64 or as a list of str, the two kinds there are.
+
+    Parameters
+    ----------
+    ids : array-like of shape (n_ids,)
+        Integers or strings, one kind; bool, float, bytes and missing values are refused. A string never passes through
+        a fixed-width dtype here, which would drop a trailing NUL.
+    name : {"sample_ids", "subject_ids"}
+        Named in errors.
+    expected : {"int64", "str"}, default=None
+        The kind that a fitted model has.
+
+    Returns
+    -------
+    ids : ndarray of shape (n_ids,), int64, or list of str
+
+    Raises
+    ------
+    SampleIdTypeError
+        If ids are of no accepted kind, of several, or not of the kind `expected`.
+    SampleIdValueError
+        If `ids` is not one-dimensional, or an integer does not fit into 64 bits.
+    """
+    parsed = _parse_ids(ids, name)
+    kind = "str" if isinstance(parsed, list) else "int64"
+    if expected is None or kind == expected:
+        return parsed
+    if len(parsed) == 0:
+        return [] if expected == "str" else np.empty(0, dtype=np.int64)
+    raise SampleIdTypeError(
+        f"{name} are {kind}, but this model was fitted with {expected} ids. Nothing was changed. Convert them with "
+        f'astype("{expected}").'
+    )
+
+
+def _parse_ids(ids: Any, name: str) -> Ids:
+    if isinstance(ids, (str, bytes, bytearray)) or not hasattr(ids, "__len__"):
+        raise SampleIdTypeError(
+            f"{name} must be a one-dimensional array-like of ids. Got a single {type(ids).__name__} instead. Nothing "
+            "was changed. Put it into a list."
+        )
+    if isinstance(ids, (dict, set, frozenset)) or sp.issparse(ids):
+        raise SampleIdTypeError(
+            f"{name} must be a one-dimensional array-like of ids, in order. Got a {type(ids).__name__} instead. "
+            "Nothing was changed."
+        )
+    if isinstance(ids, (list, tuple)):
+        return _parse_elements(ids, name)
+    array = np.asarray(ids)
+    if array.ndim != 1:
+        raise SampleIdValueError(
+            f"{name} must be one-dimensional, one id a row. Got {array.ndim} dimensions instead. Nothing was changed."
+        )
+    kind = array.dtype.kind
+    if kind == "i":
+        return array.astype(np.int64, copy=False)
+    if kind == "u":
+        if array.dtype.itemsize == 8 and array.size and array.max() > np.iinfo(np.int64).max:
+            raise _too_large(name)
+        return array.astype(np.int64)
+    if kind in "UTO":
+        return _parse_elements(array.tolist(), name)
+    if array.size == 0:
+        return np.empty(0, dtype=np.int64)
+    raise _wrong_type(name, array.dtype.name)
+
+
+def _parse_elements(ids: Sequence[Any], name: str) -> Ids:
+    types = set(map(type, ids))
+    if types <= {int}:
+        try:
+            return np.array(ids, dtype=np.int64)
+        except OverflowError:
+            raise _too_large(name) from None
+    if types == {str}:
+        return ids if isinstance(ids, list) else list(ids)
+    if all(issubclass(t, str) for t in types):
+        return [str(i) for i in ids]
+    if all(issubclass(t, (int, np.integer)) and t is not bool for t in types):
+        return _parse_elements([int(i) for i in ids], name)
+    if any(issubclass(t, (list, tuple, np.ndarray)) for t in types):
+        raise SampleIdValueError(
+            f"{name} must be one-dimensional, one id a row. Got nested sequences instead. Nothing was changed."
+        )
+    raise _wrong_type(name, " and ".join(sorted(t.__name__ for t in types)))
+
+
+def _too_large(name: str) -> SampleIdValueError:
+    return SampleIdValueError(
+        f"{name} hold integers that do not fit into 64 bits with a sign. Nothing was changed. Pass them as str."
+    )
+
+
+def _wrong_type(name: str, got: str) -> SampleIdTypeError:
+    return SampleIdTypeError(
+        f"{name} must all be int64 or all be str. Got {got} instead. Nothing was changed. Convert them with "
+        'astype("int64") or astype("str").'
+    )
+
+
+def _as_native(X: Any) -> Any:
+    """Hand a SciPy matrix over as its three arrays, sorted within rows and without repeats."""
+    if not sp.issparse(X):
+        return tuple(X) if isinstance(X, CsrRows) else X
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X.indptr.astype(np.int64, copy=False), X.indices, X.data
+
+
+def _take_csr(X: CsrRows, rows: np.ndarray) -> CsrRows:
+    lengths = np.diff(X.indptr)
+    kept = np.repeat(rows, lengths)
+    indptr = np.concatenate(([0], np.cumsum(lengths[rows])))
+    return CsrRows(indptr, X.indices[kept], X.data[kept])
+
+
+def _take_ids(ids: Ids | None, rows: np.ndarray) -> Ids | None:
+    if isinstance(ids, list):
+        return [i for i, kept in zip(ids, rows, strict=True) if kept]
+    return None if ids is None else ids[rows]

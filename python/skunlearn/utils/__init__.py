@@ -1,0 +1,1 @@
+"""Utilities: the conformance suite, and the private seams to scikit-learn."""

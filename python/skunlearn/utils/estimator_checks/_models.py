@@ -1,0 +1,234 @@
+"""How the checks drive a model, and how they compare two: by everything a user can see, and by digest."""
+
+import pickle
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+
+from skunlearn.digest import reference_fit, state_digest
+from skunlearn.exceptions import SkunlearnWarning
+from skunlearn.key import Key
+from skunlearn.utils.estimator_checks._tables import Table
+
+__all__ = [
+    "assert_equals_refit",
+    "assert_same",
+    "beside",
+    "differences",
+    "encode",
+    "fit",
+    "forget",
+    "fresh",
+    "learn",
+    "observe",
+    "public_attributes",
+    "quiet",
+    "refit_or_none",
+    "unchanged",
+]
+
+_PREDICTIONS = (
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "predict_joint_log_proba",
+    "decision_function",
+    "transform",
+    "score_samples",
+)
+#: Follow insertion order as in scikit-learn, and so stand outside the digest.
+POSITIONAL_ATTRIBUTES = frozenset({"labels_"})
+#: Says what was done last, which is history on purpose.
+_HISTORICAL_ATTRIBUTES = frozenset({"forget_report_"})
+
+
+def fresh(estimator: Any, key: int = 0) -> Any:
+    """Return an unfitted clone under the key number `key`, where the estimator makes random choices."""
+    model = clone(estimator)
+    if "random_state" in model.get_params(deep=False):
+        model.set_params(random_state=Key(bytes([key]) * 32))
+    return model
+
+
+def fit(estimator: Any, table: Table, key: int = 0) -> Any:
+    """Return a fresh clone fitted on a table."""
+    model = fresh(estimator, key)
+    return model.fit(*_positional(table), **beside(table))
+
+
+def learn(model: Any, table: Table) -> Any:
+    """Learn the rows of a table on top of those of a model."""
+    return model.partial_fit(*_positional(table), **beside(table)) if len(table) else model
+
+
+def forget(model: Any, sample_ids: Any = None, **options: Any) -> Any:
+    """Forget rows; that a class or category goes with them is expected."""
+    with quiet():
+        return model.partial_forget(sample_ids, **options)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence this library's own warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkunlearnWarning)
+        yield
+
+
+def beside(table: Table) -> dict[str, Any]:
+    """Return the keyword arguments that say what stands beside X and y."""
+    arguments = {
+        "sample_ids": None if table.implicit_ids else table.sample_ids,
+        "subject_ids": table.subject_ids,
+        "sample_weight": table.weight,
+    }
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _positional(table: Table) -> tuple[Any, ...]:
+    return (table.X,) if table.y is None else (table.X, table.y)
+
+
+def refit_or_none(estimator: Any, table: Table, key: int = 0) -> Any:
+    """Return an independent fit on the rows that are left, or None where `fit` refuses them, as scikit-learn's does."""
+    if table.n_effective == 0:
+        return None
+    try:
+        return fit(estimator, table, key)
+    except ValueError:
+        return None
+
+
+def public_attributes(model: Any) -> dict[str, Any]:
+    """Return every fitted attribute by name; one that cannot be read now is the error that reading it raises."""
+    names = {name for name in (*vars(model), *dir(type(model))) if name.endswith("_") and not name.startswith("_")}
+    values = {}
+    for name in sorted(names - _HISTORICAL_ATTRIBUTES):
+        try:
+            values[name] = getattr(model, name)
+        except NotFittedError as error:
+            values[name] = error
+        except AttributeError:
+            continue
+    return values
+
+
+def observe(model: Any, X: Any) -> dict[str, Any]:
+    """Return all that a user can see of a model, in a form in which only equal bits are equal.
+
+    Where a model refuses some rows of `X`, it is asked about the others, and which they are is seen, too.
+    """
+    seen = {name: encode(value) for name, value in public_attributes(model).items()}
+    names = [name for name in _PREDICTIONS if hasattr(type(model), name)]
+    if names:
+        accepted = _accepted(getattr(model, names[0]), X)
+        seen["rows of X accepted"] = encode(accepted)
+        if isinstance(accepted, np.ndarray):
+            asked = X if accepted.all() else X[accepted]
+            seen |= {f"{name}(X)": encode(getattr(model, name)(asked)) for name in names if accepted.any()}
+    return seen
+
+
+def _accepted(method: Any, X: Any) -> Any:
+    """Return which rows a method answers about, or the error of a model that answers about none."""
+    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    try:
+        method(X)
+    except NotFittedError as error:
+        return error
+    except ValueError:
+        return np.array([_answers(method, X[i : i + 1]) for i in range(n_rows)])
+    return np.ones(n_rows, dtype=bool)
+
+
+def _answers(method: Any, row: Any) -> bool:
+    try:
+        method(row)
+    except ValueError:
+        return False
+    return True
+
+
+def encode(value: Any) -> Any:
+    """Return a value as nested tuples of types, shapes and bytes."""
+    if isinstance(value, Exception):
+        return ("raises", type(value).__name__)
+    if sp.issparse(value):
+        rows = sp.csr_array(value)
+        return ("sparse", encode(rows.indptr), encode(rows.indices), encode(rows.data))
+    if isinstance(value, np.ndarray) and value.dtype.kind != "O":
+        return (value.dtype.str, value.shape, value.tobytes())
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return (type(value).__name__, *(encode(item) for item in value))
+    if isinstance(value, dict):
+        return ("dict", *((encode(key), encode(item)) for key, item in value.items()))
+    if isinstance(value, float):
+        return ("float", value.hex())
+    if isinstance(value, BaseEstimator):
+        return (type(value).__name__, encode(public_attributes(value)))
+    if value is None or isinstance(value, (str, bytes, int, np.generic)):
+        return (type(value).__name__, repr(value))
+    return (type(value).__name__, pickle.dumps(value))
+
+
+class Snapshot(NamedTuple):
+    """What can be seen of a model at one time, and its digest."""
+
+    seen: dict[str, Any]
+    digest: bytes
+
+    def assert_equals(self, model: Any, X: Any, what: str, *, positional: bool = True) -> None:
+        """Assert that a model looks like this."""
+        other = snapshot(model, X)
+        differing = _differing(self.seen, other.seen, positional=positional)
+        assert not differing, f"{what}: {', '.join(differing)} differ."
+        assert self.digest == other.digest, f"{what}: the digests differ, and nothing visible does."
+
+
+def snapshot(model: Any, X: Any) -> Snapshot:
+    """Look at a model."""
+    return Snapshot(observe(model, X), state_digest(model))
+
+
+def assert_same(actual: Any, expected: Any, X: Any, what: str, *, positional: bool = True) -> None:
+    """Assert that two models are one: attributes, predictions and digest."""
+    snapshot(actual, X).assert_equals(expected, X, what, positional=positional)
+
+
+def differences(actual: Any, expected: Any, X: Any) -> list[str]:
+    """Return the names of all that a user can see differ between two models."""
+    return _differing(observe(actual, X), observe(expected, X), positional=True)
+
+
+def _differing(got: dict[str, Any], want: dict[str, Any], *, positional: bool) -> list[str]:
+    names = sorted(got.keys() | want.keys())
+    return [n for n in names if got.get(n) != want.get(n) and (positional or n not in POSITIONAL_ATTRIBUTES)]
+
+
+def assert_equals_refit(model: Any, estimator: Any, live: Table, X: Any, what: str, key: int = 0) -> None:
+    """Assert that a model is what a fit on the rows that should be left makes of them.
+
+    `reference_fit` fits on the rows that the model *has*; the fit on `live` knows which rows it should have.
+    """
+    assert model.n_live_ == len(live), f"{what}: the model holds {model.n_live_} rows instead of {len(live)}."
+    taken = snapshot(model, X)
+    taken.assert_equals(reference_fit(model), X, f"{what}, against reference_fit")
+    independent = refit_or_none(estimator, live, key)
+    if independent is not None:
+        taken.assert_equals(independent, X, f"{what}, against a fit on the rows that are left", positional=False)
+
+
+@contextmanager
+def unchanged(model: Any, X: Any, what: str) -> Iterator[None]:
+    """Assert that the block leaves no trace in a model: digest, visible state, saved bytes."""
+    before = *snapshot(model, X), pickle.dumps(model)
+    yield
+    after = *snapshot(model, X), pickle.dumps(model)
+    for aspect, was, is_now in zip(("visible state", "digest", "saved bytes"), before, after, strict=True):
+        assert was == is_now, f"{what} changed the model: its {aspect} is another one."

@@ -1,0 +1,151 @@
+"""Child of `test_canaries`: fit marked rows, forget some, and look for them in all memory of this process.
+
+The patterns exist here only under a mask, but for the arrays that are handed to the model and then overwritten, and but
+for one buffer of the scanner, which the scan leaves out.
+"""
+
+import contextlib
+import ctypes
+import gc
+import io
+import mmap
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from skunlearn import naive_bayes
+
+MASK = 0x5A5A_A5A5_3C3C_C3C3
+N_ROWS, N_FEATURES = 64, 8
+GONE = np.arange(8, 24)
+PIECE = 1 << 20
+
+
+def masked(seed: int, shape: Any, low: int, high: int) -> np.ndarray:
+    """Random bits between two 64-bit patterns, under the mask."""
+    return np.random.default_rng(seed).integers(low, high, shape, dtype=np.uint64) ^ np.uint64(MASK)
+
+
+def reveal(hidden: np.ndarray, dtype: str) -> np.ndarray:
+    return (hidden ^ np.uint64(MASK)).view(dtype)
+
+
+ONE, TWO = 0x3FF0_0000_0000_0000, 0x4000_0000_0000_0000
+HIDDEN = {
+    "values": masked(1, (N_ROWS, N_FEATURES), ONE, TWO),
+    "ids": masked(2, N_ROWS, 1 << 61, 1 << 62),
+    "subjects": masked(3, N_ROWS, 1 << 61, 1 << 62),
+    "weights": masked(4, N_ROWS, ONE, TWO),
+}
+
+
+def fit(estimator: str, layout: str) -> Any:
+    """Fit, and overwrite all that was handed over."""
+    X = reveal(HIDDEN["values"], "f8")
+    if estimator == "CategoricalNB":  # 23 random bits: a row of eight is a pattern of its own
+        X = np.floor((X - 1) * 2**14)
+    ids, subjects, weight = (
+        reveal(HIDDEN["ids"], "i8"),
+        reveal(HIDDEN["subjects"], "i8"),
+        reveal(HIDDEN["weights"], "f8"),
+    )
+    rows = sp.csr_array(X) if layout == "csr" else X
+    model = getattr(naive_bayes, estimator)(classes=[0, 1])
+    if estimator == "CategoricalNB":
+        model.set_params(min_categories=2**14)
+    model.fit(rows, np.arange(N_ROWS) % 2, weight, sample_ids=ids, subject_ids=subjects)
+    for array in (X, ids, subjects, weight, *((rows.data,) if layout == "csr" else ())):
+        array.fill(0)
+    return model
+
+
+def needles(estimator: str) -> dict[str, np.ndarray]:
+    """Eight bytes of every row that goes, still masked: of values the first two categories, or the first double."""
+    if estimator == "CategoricalNB":
+        categories = np.floor((reveal(HIDDEN["values"], "f8")[:, :2] - 1) * 2**14).astype(np.float32)
+        values = np.ascontiguousarray(categories).view(np.uint64)[:, 0] ^ np.uint64(MASK)
+        categories.fill(0)
+    else:
+        values = HIDDEN["values"][:, 0]
+    hidden = {"values": values, **{name: HIDDEN[name] for name in ("ids", "subjects", "weights")}}
+    return {name: np.sort(array[GONE]) for name, array in hidden.items()}
+
+
+BUFFER = ctypes.create_string_buffer(PIECE + 8)  # the only place where memory is looked at
+WORDS = np.empty(PIECE // 8 + 1, dtype=np.uint64)
+TOP = np.uint64(48)
+
+
+def read(memory: io.FileIO, at: int, size: int) -> int:
+    """Read memory into the buffer; a page that went away since the mappings were listed reads as zeros."""
+    buffer = memoryview(BUFFER)
+    try:
+        memory.seek(at)
+        return memory.readinto(buffer[:size]) or 0
+    except OSError:
+        ctypes.memset(BUFFER, 0, size)
+        for offset in range(0, size, mmap.PAGESIZE):
+            with contextlib.suppress(OSError):
+                memory.seek(at + offset)
+                memory.readinto(buffer[offset : min(offset + mmap.PAGESIZE, size)])
+        return size
+
+
+def scan(wanted: dict[str, np.ndarray]) -> dict[str, int]:
+    """Count hits in every writable mapping, at all offsets, but for the scanner's own two buffers."""
+    own = [(ctypes.addressof(BUFFER), len(BUFFER)), (WORDS.ctypes.data, WORDS.nbytes)]
+    hits = dict.fromkeys(wanted, 0)
+    likely = np.zeros(1 << 16, dtype=bool)  # by the first 16 bits: few words need a closer look
+    for sought in wanted.values():
+        likely[(sought >> TOP).astype(np.intp)] = True
+    with open("/proc/self/maps") as listing, open("/proc/self/mem", "rb", buffering=0) as memory:
+        ranges = [line.split()[:2] for line in listing if "[v" not in line]
+        for addresses, rights in ranges:
+            if not rights.startswith("rw"):
+                continue
+            start, stop = (int(edge, 16) for edge in addresses.split("-"))
+            for at in range(start, stop, PIECE):
+                size = read(memory, at, min(PIECE + 7, stop - at))
+                for first, length in own:  # blank them out
+                    a, b = max(first, at) - at, min(first + length, at + size) - at
+                    if a < b:
+                        ctypes.memset(ctypes.addressof(BUFFER) + a, 0, b - a)
+                for offset in range(8):
+                    n_words = (min(size - offset, PIECE + 7)) // 8
+                    if n_words <= 0:
+                        continue
+                    words = WORDS[:n_words]
+                    words[:] = np.frombuffer(BUFFER, dtype=np.uint64, count=n_words, offset=offset)
+                    words ^= np.uint64(MASK)
+                    candidates = words[likely[(words >> TOP).astype(np.intp)]]
+                    for name, sought in wanted.items():
+                        hits[name] += int(np.count_nonzero(np.isin(candidates, sought)))
+    ctypes.memset(BUFFER, 0, len(BUFFER))
+    WORDS.fill(0)
+    return hits
+
+
+def report(hits: dict[str, int]) -> None:
+    sys.stdout.write(" ".join(f"{name}={n}" for name, n in hits.items()) + "\n")
+
+
+def main(estimator: str, layout: str) -> None:
+    warnings.simplefilter("ignore")
+    wanted = needles(estimator)
+    model = fit(estimator, layout)
+    gc.collect()
+    report(scan(wanted))
+    ids = reveal(HIDDEN["ids"][GONE], "i8")
+    model.partial_forget(ids)
+    ids.fill(0)
+    del ids
+    model.class_count_  # noqa: B018
+    gc.collect()
+    report(scan(wanted))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,17 @@
+"""Every estimator forgets as it promises."""
+
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
+from skunlearn.utils.estimator_checks import parametrize_with_forgetting_checks
+
+ESTIMATORS = [
+    BernoulliNB(),
+    BernoulliNB(alpha=0, binarize=0.5, classes=[-1, 3, 10], class_prior=[0.2, 0.3, 0.5]),
+    CategoricalNB(),
+    CategoricalNB(alpha=0.5, fit_prior=False, min_categories=8, classes=["a", "b", "c"]),
+]
+
+
+@parametrize_with_forgetting_checks(ESTIMATORS)
+def test_forgetting(estimator, check):
+    """The estimator passes the check; the docstring of the check is the claim."""
+    check(estimator)

@@ -1,0 +1,27 @@
+"""Refuse to test native code that was built before the last edit: a plain ``pytest`` builds nothing."""
+
+from pathlib import Path
+
+import _unlearn_native._native
+import pytest
+
+import skunlearn
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compare the newest native source with the built libraries; installed wheels are left alone."""
+    if ROOT not in Path(skunlearn.__file__).resolve().parents:
+        return
+    crate = ROOT / "unlearn_native"
+    _check_fresh([Path(_unlearn_native._native.__file__)], [*crate.glob("src/**/*.rs"), *crate.glob("Cargo.*")])
+    package = ROOT / "python" / "skunlearn"
+    for source in package.rglob("*.pyx"):
+        _check_fresh(list(source.parent.glob(f"{source.stem}.*.so")), [source, *source.parent.glob("*.pxd")])
+
+
+def _check_fresh(libraries: list[Path], sources: list[Path]) -> None:
+    newest = max(sources, key=lambda path: path.stat().st_mtime)
+    if not libraries or min(path.stat().st_mtime for path in libraries) < newest.stat().st_mtime:
+        raise pytest.UsageError(f"Native code was built before the last edit of {newest.name}; run `make build`.")
