@@ -1,0 +1,92 @@
+"""What there is to run. To add an estimator, add a family; to add a table, name it there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from harness import datasets
+from harness.datasets import Table
+from harness.forgetting import Say, Sizes, measure_forgetting
+from harness.id_index import measure_ids
+from harness.overhead import measure_overhead
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
+
+__all__ = ["CASES", "Case", "chosen"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One process: a name, the table it needs, and what measures it.
+
+    `name` is "family/variant"; results of a family share a file. `measure` returns the body of a record.
+    """
+
+    name: str
+    table: str
+    measure: Callable[[Sizes, Say], dict[str, Any]]
+    is_quick: bool = False
+
+    @property
+    def family(self) -> str:
+        """What stands before the slash."""
+        return self.name.partition("/")[0]
+
+
+def _bernoulli(name: str) -> tuple[Any, Table]:
+    """Return an estimator for a table: one-hot tables at the default threshold, numbers at half their range."""
+    binarize = {"digits": 7.5}.get(name, 3.5 if name.startswith("generated") else 0.0)
+    return BernoulliNB(binarize=binarize), datasets.binary(name)
+
+
+def _categorical(name: str) -> tuple[Any, Table]:
+    """Return an estimator that knows the categories of all rows, those held out included."""
+    table = datasets.categorical(name)
+    return CategoricalNB(min_categories=table.X.max(axis=0) + 1), table
+
+
+def _forgetting(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
+    return measure_forgetting(*make(name), sizes, say)
+
+
+def _overhead(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
+    return measure_overhead(*make(name), sizes, say)
+
+
+_GENERATED = ("generated_1e4", "generated_1e5", "generated_1e6")
+_QUICK_TABLES = ("digits", "generated_1e4")
+#: Family: what makes its estimator and table, and its tables.
+_FORGETTING = {
+    "bernoulli_nb": (_bernoulli, ("digits", "mushroom", "a9a", "adult", "kddcup99_10pct", *_GENERATED)),
+    "categorical_nb": (_categorical, ("digits", "mushroom", "adult", "kddcup99_10pct", *_GENERATED)),
+}
+
+CASES = (
+    *(
+        Case(f"{family}/{name}", name, partial(_forgetting, make, name), is_quick=name in _QUICK_TABLES)
+        for family, (make, names) in _FORGETTING.items()
+        for name in names
+    ),
+    *(Case(f"ids/{kind}", "ids", partial(measure_ids, kind), is_quick=True) for kind in ("range", "int64", "str")),
+    *(
+        Case(f"overhead/{family}", "generated_1e4", partial(_overhead, make, "generated_1e4"), is_quick=True)
+        for family, (make, _) in _FORGETTING.items()
+    ),
+)
+
+
+def chosen(names: list[str], *, quick: bool) -> list[Case]:
+    """Return the cases that are named, by family or in full; all of them (or all quick ones) by default.
+
+    Raises
+    ------
+    SystemExit
+        If a name is no case.
+    """
+    unknown = [n for n in names if not any(n in (case.name, case.family) for case in CASES)]
+    if unknown:
+        known = ", ".join(dict.fromkeys(case.family for case in CASES))
+        raise SystemExit(f"No case {', '.join(unknown)}. There are {known}; run.py --list names all of them.")
+    return [
+        case for case in CASES if (case.is_quick or not quick) and (not names or {case.name, case.family} & {*names})
+    ]

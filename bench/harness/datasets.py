@@ -1,0 +1,137 @@
+"""Tables to forget from: bundled with scikit-learn, generated, or files of the folder in SKUNLEARN_DATA."""
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.datasets import load_digits
+
+__all__ = ["Table", "arrays_of", "binary", "categorical", "missing_file"]
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = {
+    "a9a": "a9a_csr.npz",
+    "adult": "adult.parquet",
+    "kddcup99_10pct": "kddcup99_10pct.parquet",
+    "mushroom": "mushroom.parquet",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows and labels as they are fed to every arm."""
+
+    name: str
+    X: Any
+    y: np.ndarray
+
+    def sha256(self) -> str:
+        """Return the hash of the bytes of X and y."""
+        digest = hashlib.sha256()
+        labels = self.y if self.y.dtype != object else self.y.astype(str)
+        for array in (*arrays_of(self.X), labels):
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        return digest.hexdigest()
+
+
+def arrays_of(X: Any) -> tuple[np.ndarray, ...]:
+    """Return the arrays that a table consists of."""
+    return (X.indptr, X.indices, X.data) if sp.issparse(X) else (X,)
+
+
+def folder() -> Path:
+    """Return where the files are: the folder in SKUNLEARN_DATA, else shared/data beside the project."""
+    named = os.environ.get("SKUNLEARN_DATA")
+    return Path(named) if named else ROOT.parent / "shared" / "data"
+
+
+def missing_file(name: str) -> str | None:
+    """Return why a table cannot be loaded, or None if it can."""
+    if name not in FILES or (folder() / FILES[name]).exists():
+        return None
+    return f"{FILES[name]} is not in the data folder (SKUNLEARN_DATA, else ../shared/data)"
+
+
+def binary(name: str) -> Table:
+    """Return a table for models of binary features: what is above their threshold counts as 1."""
+    if name in _NUMBERS:
+        X, y = _NUMBERS[name]()
+        return Table(name, X.astype(np.float64), y)
+    if name == "a9a":
+        X, y = _load(name)
+        return Table(name, sp.csr_array(X), y)
+    frame, y = _load(name)
+    codes = _codes(frame, n_bins=5)
+    n_categories = codes.max(axis=0) + 1
+    columns = codes + np.concatenate([[0], np.cumsum(n_categories)[:-1]])
+    indptr = np.arange(0, codes.size + 1, codes.shape[1])
+    X = sp.csr_array((np.ones(codes.size), columns.ravel(), indptr), shape=(len(codes), int(n_categories.sum())))
+    X.indices = X.indices.astype(np.int32)
+    X.indptr = X.indptr.astype(np.int32)
+    # The large table stays sparse: written out, four of five of its entries would be zeros.
+    return Table(name, X if name == "kddcup99_10pct" else X.toarray(), y)
+
+
+def categorical(name: str) -> Table:
+    """Return a table of categories 0, 1, ...; numbers are cut into ten bins of equal counts."""
+    if name in _NUMBERS:
+        X, y = _NUMBERS[name]()
+        return Table(name, X.astype(np.int64), y)
+    frame, y = _load(name)
+    return Table(name, _codes(frame, n_bins=10), y)
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    X, y = load_digits(return_X_y=True)
+    return X, y
+
+
+def _generated(n_rows: int) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """Return a maker of n_rows x 30 integers from 0 to 8 that lean on one of two classes."""
+
+    def make() -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(0)
+        y = rng.integers(0, 2, n_rows)
+        return rng.integers(0, 8, (n_rows, 30)) + y[:, None] * rng.integers(0, 2, (n_rows, 30)), y
+
+    return make
+
+
+_NUMBERS = {
+    "digits": _digits,
+    "generated_1e4": _generated(10_000),
+    "generated_1e5": _generated(100_000),
+    "generated_1e6": _generated(1_000_000),
+}
+
+
+def _load(name: str) -> tuple[Any, np.ndarray]:
+    """Call `load` of the data folder's own load.py."""
+    spec = importlib.util.spec_from_file_location("_skunlearn_data_load", folder() / "load.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    X, y, _ = module.load(name)
+    return X, np.asarray(y)
+
+
+def _codes(frame: Any, n_bins: int) -> np.ndarray:
+    """Return every column of a frame as integers from 0; a missing value is a category of its own."""
+    codes = np.empty(frame.shape, dtype=np.int64)
+    for j, name in enumerate(frame.columns):
+        column = frame[name]
+        if column.dtype.kind in "iuf":
+            values = column.to_numpy(dtype=np.float64)
+            edges = np.unique(np.nanquantile(values, np.linspace(0, 1, n_bins + 1)[1:-1]))
+            binned = np.searchsorted(edges, values, side="left")
+            codes[:, j] = np.unique(np.where(np.isnan(values), len(edges) + 1, binned), return_inverse=True)[1]
+        else:
+            codes[:, j] = np.unique(column.astype(object).where(column.notna(), "").astype(str), return_inverse=True)[1]
+    return codes

@@ -1,0 +1,7 @@
+"""``python -m skunlearn``: the demo."""
+
+import sys
+
+from skunlearn.demo import main
+
+sys.exit(main())

@@ -1,0 +1,61 @@
+"""What the demo shows. To add an estimator, add a line to `EXHIBITS`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from skunlearn.base import ForgetMixin
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
+
+__all__ = ["EXHIBITS", "Exhibit"]
+
+Table = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One line of the demo.
+
+    Parameters
+    ----------
+    model : estimator of this library
+        Unfitted. Where it makes random choices, `random_state` is an int or a `Key`: a refit must have the same key.
+    data : str
+        Name of the table.
+    load : callable
+        Returns X and y.
+    n_single : int or None
+        Rows to forget one by one; None stands for a tenth of them.
+    n_refits : int
+        How often it is refitted, for the median.
+    """
+
+    model: ForgetMixin
+    data: str
+    load: Callable[[], Table]
+    n_single: int | None = None
+    n_refits: int = 15
+
+
+def digits() -> Table:
+    """Return scikit-learn's digits: 64 pixels of values 0 to 16, ten classes."""
+    X, y = load_digits(return_X_y=True)
+    return X, y
+
+
+def generated() -> Table:
+    """Return a table of 200,000 rows and 30 features of values 0 to 8, two classes."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 200_000)
+    X = rng.integers(0, 8, (len(y), 30)) + y[:, None] * rng.integers(0, 2, (len(y), 30))
+    return X.astype(np.float64), y
+
+
+EXHIBITS = (
+    Exhibit(BernoulliNB(binarize=7.5), "digits", digits),
+    Exhibit(CategoricalNB(min_categories=17), "digits", digits),
+    Exhibit(BernoulliNB(binarize=3.5), "generated", generated, n_single=1000, n_refits=5),
+    Exhibit(CategoricalNB(min_categories=9), "generated", generated, n_single=1000, n_refits=5),
+)
