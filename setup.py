@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy
+import scipy.linalg
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -12,6 +13,20 @@ PACKAGE_ROOT = Path("python")
 DEBUG = os.environ.get("SKUNLEARN_CYTHON_DEBUG") == "1"
 # gcc or clang: the kernels use 128-bit integers. No contraction: see docs/decisions/0004.
 COMPILE_ARGS = ["-O3", "-ffp-contract=off"]
+
+
+def write_if_changed(path, text):
+    """Leave the time stamp of an unchanged file alone: every extension that includes it would be built again."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+# SciPy 1.18 says how long the integers of its BLAS are; before that they are always int.
+blas_names = Path(scipy.linalg.__file__).with_name("cython_blas.pxd").read_text()
+write_if_changed(
+    PACKAGE_ROOT / "skunlearn/_linalg/_blas_int.pxi",
+    "from scipy.linalg.cython_blas cimport blas_int\n" if "blas_int" in blas_names else "ctypedef int blas_int\n",
+)
 
 extensions = [
     Extension(

@@ -18,7 +18,9 @@ def pytest_configure(config: pytest.Config) -> None:
     _check_fresh([Path(_unlearn_native._native.__file__)], [*crate.glob("src/**/*.rs"), *crate.glob("Cargo.*")])
     package = ROOT / "python" / "skunlearn"
     for source in package.rglob("*.pyx"):
-        _check_fresh(list(source.parent.glob(f"{source.stem}.*.so")), [source, *source.parent.glob("*.pxd")])
+        text = source.read_text()
+        shared = [path for path in source.parent.glob("*.pxd") if path.stem in text]
+        _check_fresh(list(source.parent.glob(f"{source.stem}.*.so")), [source, *shared])
 
 
 def _check_fresh(libraries: list[Path], sources: list[Path]) -> None:

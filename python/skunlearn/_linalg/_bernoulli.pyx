@@ -16,16 +16,14 @@ SKUNLEARN_CYTHON_DEBUG=1 checks every bound.
 from cython cimport floating
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
+from skunlearn._linalg._lanes cimport N_LANES, combine
+
 cdef extern from *:
     """
     /* Lives in int64 arrays: hence the alias, and the alignment of theirs. */
     typedef __int128 int128 __attribute__((may_alias, aligned(8)));
     """
     ctypedef long long int128
-
-# Part of the definition of a likelihood: feature j is summed in lane j % 8.
-cdef enum:
-    N_LANES = 8
 
 
 def count_dense(
@@ -138,10 +136,6 @@ def add_weighted_csr(
             add(sums, code, d, integer)
 
 
-cdef inline double combine(const double* lanes) noexcept nogil:
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))
-
-
 cdef inline void add_on(
     const floating* x,
     double threshold,
@@ -166,7 +160,7 @@ def joint_log_likelihood_dense(
 ):
     """Write bias plus the sum of delta over the features that are on, for each row and class.
 
-    Eight lanes, joined by a fixed tree: one row or many, dense or CSR, SIMD of any width, the bits are the same.
+    One row or many, dense or CSR, the bits are the same: see `_lanes` for the order of the sum.
     """
     cdef Py_ssize_t i, c, other, j, chunk, d = X.shape[1], k = delta.shape[0]
     cdef Py_ssize_t n_chunks = d // N_LANES, n_tail = d % N_LANES

@@ -1,0 +1,17 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def predict_dense(
+    X: NDArray[np.floating],
+    coef: NDArray[np.float64],
+    intercept: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None: ...
+def predict_csr(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    data: NDArray[np.floating],
+    coef: NDArray[np.float64],
+    intercept: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None: ...
