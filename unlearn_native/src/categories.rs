@@ -689,7 +689,7 @@ mod tests {
     const IN_ORDER: [i32; N_CLASSES] = [0, 1, 2, 3];
 
     fn learned(rows: &[Row], slots: &[i32]) -> CategoryCounts {
-        let mut counts = CategoryCounts::new(N_FEATURES).unwrap();
+        let mut counts = CategoryCounts::new(N_FEATURES).expect("room");
         counts
             .learn(Columns::of(rows, slots).batch())
             .expect("the rows are valid");
@@ -822,7 +822,7 @@ mod tests {
 
     #[test]
     fn invalid_batches_are_refused() {
-        let mut counts = CategoryCounts::new(1).unwrap();
+        let mut counts = CategoryCounts::new(1).expect("room");
         let length = |what, found, expected| {
             Err(CategoryError::Length {
                 what,
@@ -856,7 +856,7 @@ mod tests {
     /// The class sums fit here: only the cells of the feature tell that these are other rows.
     #[test]
     fn rows_are_told_apart_by_their_cells() {
-        let mut counts = CategoryCounts::new(1).unwrap();
+        let mut counts = CategoryCounts::new(1).expect("room");
         counts
             .learn(batch(&[0.0, 1.0], &[0, 0], Some(&[2.0, 3.0])))
             .expect("valid");
@@ -877,7 +877,7 @@ mod tests {
             (vec![8.0, 1e300, 1e300], vec![2.0, 3.0]),
         ];
         for (learned, forgotten) in cases {
-            let mut counts = CategoryCounts::new(0).unwrap();
+            let mut counts = CategoryCounts::new(0).expect("room");
             counts
                 .learn(batch(&[], &[0, 0, 0], Some(&learned)))
                 .expect("valid");
@@ -898,7 +898,7 @@ mod tests {
 
     #[test]
     fn without_features_classes_are_counted() {
-        let mut counts = CategoryCounts::new(0).unwrap();
+        let mut counts = CategoryCounts::new(0).expect("room");
         counts.learn(batch(&[], &[1, 1, 0], None)).expect("valid");
         assert_eq!(counts.class_sums(&[0, 1, 8]), [1.0, 2.0, 0.0]);
         counts.forget(batch(&[], &[1, 0, 1], None)).expect("live");
@@ -911,7 +911,7 @@ mod tests {
 
     #[test]
     fn a_huge_category_gives_its_memory_back() {
-        let mut counts = CategoryCounts::new(1).unwrap();
+        let mut counts = CategoryCounts::new(1).expect("room");
         counts
             .learn(batch(&[3.0, 9_999_999.0], &[0, 1], None))
             .expect("valid");
@@ -925,7 +925,7 @@ mod tests {
 
     #[test]
     fn used_slots_and_narrow_tables_are_refused() {
-        let mut counts = CategoryCounts::new(1).unwrap();
+        let mut counts = CategoryCounts::new(1).expect("room");
         counts
             .learn(batch(&[3.0, 4.0], &[0, 2], None))
             .expect("valid");

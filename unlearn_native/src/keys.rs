@@ -89,6 +89,23 @@ impl Strings {
         Ok(strings)
     }
 
+    /// Make room for `nbytes` more bytes; strings that have to move for it leave zeros behind.
+    ///
+    /// # Errors
+    /// If the allocator refuses.
+    pub fn reserve(&mut self, nbytes: usize) -> Result<(), OutOfMemory> {
+        let needed = self.blob.len().checked_add(nbytes).ok_or(OutOfMemory)?;
+        if needed > self.blob.capacity() {
+            let mut larger = Vec::new();
+            let room = needed.max(2 * self.blob.capacity());
+            larger.try_reserve_exact(room).map_err(|_| OutOfMemory)?;
+            larger.extend_from_slice(&self.blob);
+            std::mem::swap(&mut larger, &mut self.blob);
+            larger.zeroize();
+        }
+        Ok(())
+    }
+
     /// Append a string.
     ///
     /// # Errors

@@ -963,13 +963,13 @@ fn collect_keys<'a>(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::values::{Batch, CsrRows};
+    use crate::values::{Batch, Csr};
 
     fn batch(ids: &[i64]) -> RowBatch {
         let n_rows = i64::try_from(ids.len()).unwrap();
         let indptr: Vec<_> = (0..=n_rows).collect();
         let csr =
-            CsrRows::canonical(1, &indptr, &vec![0; ids.len()], &vec![1.5_f64; ids.len()]).unwrap();
+            Csr::from_arrays(1, &indptr, &vec![0; ids.len()], &vec![1.5_f64; ids.len()]).unwrap();
         RowBatch {
             ids: Some(KeyBatch::Int64(ids.to_vec().into())),
             values: ValueBatch::F64(Batch::Csr(csr)),

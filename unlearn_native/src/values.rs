@@ -113,12 +113,12 @@ pub enum CsrError {
         /// Number of columns.
         n_features: usize,
     },
-    /// Out of memory while copying.
+    /// No room for the rows.
     #[error(transparent)]
-    OutOfMemory(#[from] OutOfMemory),
+    Storage(#[from] PoolError),
 }
 
-/// Sparse rows: `indptr[i]..indptr[i + 1]` are the entries of row i. Zeroised when dropped.
+/// Sparse rows on their way out: `indptr[i]..indptr[i + 1]` are the entries of row i. Zeroised when dropped.
 #[derive(Clone, Debug, Default)]
 pub struct CsrRows<T: Element> {
     /// Row bounds, one more than rows.
@@ -144,43 +144,6 @@ impl<T: Value> CsrRows<T> {
         Ok(csr)
     }
 
-    /// A checked copy in canonical form.
-    ///
-    /// # Errors
-    /// If the three arrays are no CSR matrix of `n_features` columns with sorted, unique indices.
-    pub fn canonical(
-        n_features: usize,
-        indptr: &[i64],
-        indices: &[i64],
-        values: &[T],
-    ) -> Result<Self, CsrError> {
-        let bounds = row_bounds(indptr, indices.len(), values.len()).ok_or(CsrError::Indptr)?;
-        let ascends = |row: &[i64]| {
-            row.windows(2).all(|pair| pair[0] < pair[1])
-                && row.first().is_none_or(|&first| first >= 0)
-                && row
-                    .last()
-                    .is_none_or(|&last| usize::try_from(last).is_ok_and(|last| last < n_features))
-        };
-        let bad = bounds
-            .windows(2)
-            .filter(|row| !ascends(&indices[row[0]..row[1]]))
-            .count();
-        if bad > 0 {
-            return Err(CsrError::Indices {
-                bad,
-                rows: bounds.len() - 1,
-                n_features,
-            });
-        }
-        let mut csr = Self::with_capacity(bounds.len() - 1, indices.len())?;
-        for row in bounds.windows(2) {
-            let entries = indices[row[0]..row[1]].iter().zip(&values[row[0]..row[1]]);
-            csr.push_row(entries.map(|(&index, &value)| (index, value)));
-        }
-        Ok(csr)
-    }
-
     /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -194,11 +157,13 @@ impl<T: Value> CsrRows<T> {
     }
 
     /// Append a row of checked entries in canonical form.
-    pub(crate) fn push_row(&mut self, entries: impl Iterator<Item = (i64, T)>) {
-        for (index, value) in entries.filter(|&(_, value)| value != T::default()) {
-            self.indices.push(column(index));
-            self.values.push(value.canonical());
-        }
+    pub(crate) fn push_row(
+        &mut self,
+        indices: impl Iterator<Item = i32>,
+        values: impl Iterator<Item = T>,
+    ) {
+        self.indices.extend(indices);
+        self.values.extend(values);
         let end = i64::try_from(self.indices.len());
         self.indptr.push(end.unwrap_or(i64::MAX)); // a Vec holds fewer than 2^63
     }
@@ -212,22 +177,30 @@ impl<T: Value> CsrRows<T> {
     }
 }
 
-fn row_bounds(indptr: &[i64], n_indices: usize, n_values: usize) -> Option<Vec<usize>> {
-    let bounds: Vec<usize> = indptr
-        .iter()
-        .map(|&bound| usize::try_from(bound).ok())
-        .collect::<Option<_>>()?;
-    let is_csr = bounds.first() == Some(&0)
-        && bounds.last() == Some(&n_indices)
+fn are_row_bounds(indptr: &[i64], n_indices: usize, n_values: usize) -> bool {
+    indptr.first() == Some(&0)
+        && indptr.is_sorted()
         && n_indices == n_values
-        && bounds.is_sorted();
-    is_csr.then_some(bounds)
+        && indptr.last().copied() == i64::try_from(n_indices).ok()
 }
 
-/// Below `n_features`, which the store keeps below 2^31.
-#[allow(clippy::cast_possible_truncation)]
-fn column(index: i64) -> i32 {
-    index as i32
+/// A row bound, which is never negative.
+fn bound(bound: i64) -> usize {
+    usize::try_from(bound).unwrap_or(0)
+}
+
+fn keep_nonzero<T: Value>(
+    indices: &[i32],
+    values: &[T],
+    kept: &mut (Zeroizing<Vec<i32>>, Zeroizing<Vec<T>>),
+) {
+    kept.0.clear();
+    kept.1.clear();
+    let entries = indices.iter().zip(values);
+    for (&index, &value) in entries.filter(|&(_, &value)| value != T::default()) {
+        kept.0.push(index);
+        kept.1.push(value);
+    }
 }
 
 /// Column numbers are never negative.
@@ -250,8 +223,8 @@ pub fn vector<T>(n: usize) -> Result<Vec<T>, OutOfMemory> {
 pub enum Batch<T: Element> {
     /// In chunks, which a store takes over if they fit.
     Dense(Chunked<T>),
-    /// Sparse.
-    Csr(CsrRows<T>),
+    /// In a pool, which an empty store takes over.
+    Csr(Csr<T>),
 }
 
 /// Canonical rows on their way in.
@@ -374,15 +347,82 @@ pub struct Csr<T: Element> {
     values: std::marker::PhantomData<T>,
 }
 
-impl<T: Value> Csr<T> {
-    fn new() -> Self {
-        let values = std::marker::PhantomData;
+impl<T: Value> Default for Csr<T> {
+    fn default() -> Self {
         Self {
             pool: Pool::default(),
             addresses: Chunked::column(),
             lengths: Chunked::column(),
-            values,
+            values: std::marker::PhantomData,
         }
+    }
+}
+
+impl<T: Value> Csr<T> {
+    /// A checked copy of three arrays in canonical form: without zeros.
+    ///
+    /// # Errors
+    /// If they are no CSR matrix of `n_features` columns with sorted, unique indices, or there is no room.
+    pub fn from_arrays(
+        n_features: usize,
+        indptr: &[i64],
+        indices: &[i32],
+        values: &[T],
+    ) -> Result<Self, CsrError> {
+        if !are_row_bounds(indptr, indices.len(), values.len()) {
+            return Err(CsrError::Indptr);
+        }
+        let entries = |bounds: &[i64]| bound(bounds[0])..bound(bounds[1]);
+        let ascends = |row: &[i32]| {
+            row.windows(2).all(|pair| pair[0] < pair[1])
+                && row.first().is_none_or(|&first| first >= 0)
+                && row
+                    .last()
+                    .is_none_or(|&last| usize::try_from(last).is_ok_and(|last| last < n_features))
+        };
+        let rows = || indptr.windows(2).map(entries);
+        let bad = rows().filter(|row| !ascends(&indices[row.clone()])).count();
+        if bad > 0 {
+            return Err(CsrError::Indices {
+                bad,
+                rows: indptr.len() - 1,
+                n_features,
+            });
+        }
+        let mut csr = Self::default();
+        csr.reserve(indptr.len() - 1).map_err(PoolError::from)?;
+        let mut kept = (Zeroizing::new(Vec::new()), Zeroizing::new(Vec::new()));
+        for row in rows() {
+            let (indices, values) = (&indices[row.clone()], &values[row]);
+            if values.contains(&T::default()) {
+                keep_nonzero(indices, values, &mut kept);
+                csr.push(&kept.0, &kept.1)?;
+            } else {
+                csr.push(indices, values)?;
+            }
+        }
+        Ok(csr)
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Whether there are no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Make room for the places of `rows` more rows.
+    ///
+    /// # Errors
+    /// If the allocator refuses.
+    pub fn reserve(&mut self, rows: usize) -> Result<(), OutOfMemory> {
+        self.addresses.reserve(rows)?;
+        self.lengths.reserve(rows)
     }
 
     /// Quarter-words (4 bytes) that the values of a row take.
@@ -413,17 +453,23 @@ impl<T: Value> Csr<T> {
         (&indices[..entries], bytemuck::cast_slice(values))
     }
 
-    fn push(&mut self, indices: &[i32], values: &[T]) -> Result<(), PoolError> {
+    /// Append a row of checked entries, none of them zero.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub(crate) fn push(&mut self, indices: &[i32], values: &[T]) -> Result<(), PoolError> {
         let entries = indices.len();
-        self.addresses.reserve(1)?;
-        self.lengths.reserve(1)?;
+        self.reserve(1)?;
         let mut address = 0;
         if entries > 0 {
             let words = Self::words(entries);
             address = self.pool.allocate(words)?;
             let quads: &mut [u32] = bytemuck::cast_slice_mut(self.pool.get_mut(address, words));
             let (head, tail) = quads.split_at_mut(Self::quads(entries));
-            bytemuck::cast_slice_mut(head).copy_from_slice(values);
+            bytemuck::cast_slice_mut(head)
+                .iter_mut()
+                .zip(values)
+                .for_each(|(target, value)| *target = value.canonical());
             tail.iter_mut()
                 .zip(indices)
                 .for_each(|(quad, &column)| *quad = index(column));
@@ -471,19 +517,19 @@ impl<T: Value> Matrix<T> {
     fn new(layout: Layout, n_features: usize, rows_per_chunk: usize) -> Self {
         match layout {
             Layout::Dense => Self::Dense(Chunked::new(n_features, rows_per_chunk)),
-            Layout::Csr => Self::Csr(Csr::new()),
+            Layout::Csr => Self::Csr(Csr::default()),
         }
     }
 
     fn extend(&mut self, batch: Batch<T>) -> Result<(), PoolError> {
         match (self, batch) {
             (Self::Dense(rows), Batch::Dense(batch)) => rows.append(batch)?,
+            (Self::Csr(rows), Batch::Csr(batch)) if rows.is_empty() => *rows = batch,
             (Self::Csr(rows), Batch::Csr(batch)) => {
-                rows.addresses.reserve(batch.len())?;
-                rows.lengths.reserve(batch.len())?;
+                rows.reserve(batch.len())?;
                 for row in 0..batch.len() {
                     let (indices, values) = batch.row(row);
-                    rows.push(indices, values)?;
+                    rows.push(bytemuck::cast_slice(indices), values)?;
                 }
             }
             _ => unreachable!("RowStore checks the layout of every batch"),
@@ -509,8 +555,8 @@ impl<T: Value> Matrix<T> {
                 let mut out = CsrRows::with_capacity(slots.len(), entries)?;
                 for slot in slots {
                     let (indices, values) = rows.row(slot as usize);
-                    let indices = indices.iter().map(|&index| i64::from(index));
-                    out.push_row(indices.zip(values.iter().copied()));
+                    let indices = indices.iter().map(|&index| index.cast_signed());
+                    out.push_row(indices, values.iter().copied());
                 }
                 Ok(Block::Csr(out))
             }

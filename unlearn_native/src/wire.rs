@@ -25,7 +25,7 @@ use crate::keys::{Key, KeyBatch, KeyKind, Strings};
 use crate::rows::{IdKind, RowBatch, RowStore, RowsError, Schema, is_one};
 use crate::subjects::{NONE, SubjectBatch, Subjects};
 use crate::table::narrow;
-use crate::values::{Batch, CsrRows, DType, Layout, Matrix, Value, ValueBatch, Values, vector};
+use crate::values::{Batch, Csr, DType, Layout, Matrix, Value, ValueBatch, Values, vector};
 
 const MAGIC: &[u8; 8] = b"SKUNROWS";
 const VERSION: u16 = 1;
@@ -799,7 +799,7 @@ fn read_csr<T: Value>(
     let entries = bound(order.len());
     let indices = reader.section(entries, 4)?.as_chunks::<4>().0;
     let values = reader.section(entries, size_of::<T>())?;
-    let index = |bytes: &[u8; 4]| i64::from(u32::from_le_bytes(*bytes));
+    let index = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
     let value = |entry: usize| T::read(&values[entry * size_of::<T>()..]);
     let is_canonical = |entry: usize| value(entry).is_canonical() && value(entry) != T::default();
     require(
@@ -807,7 +807,10 @@ fn read_csr<T: Value>(
         "a value of X is zero or not in canonical form",
     )?;
 
-    let mut sorted = CsrRows::with_capacity(order.len(), entries)?;
+    let mut sorted = Csr::default();
+    sorted.reserve(order.len())?;
+    let mut row_indices = Zeroizing::new(Vec::new());
+    let mut row_values = Zeroizing::new(Vec::new());
     for row in order.iter().map(|&row| row as usize) {
         let range: Range<usize> = bound(row)..bound(row + 1);
         let columns = &indices[range.clone()];
@@ -816,9 +819,15 @@ fn read_csr<T: Value>(
             .all(|pair| index(&pair[0]) < index(&pair[1]))
             && columns
                 .last()
-                .is_none_or(|last| (u32::from_le_bytes(*last) as usize) < n_features);
+                .is_none_or(|last| (index(last) as usize) < n_features);
         require(ascends, "indices of a row do not ascend below n_features")?;
-        sorted.push_row(columns.iter().map(index).zip(range.map(value)));
+        row_indices.clear();
+        row_indices.extend(columns.iter().map(|bytes| index(bytes).cast_signed()));
+        row_values.clear();
+        row_values.extend(range.map(value));
+        sorted
+            .push(&row_indices, &row_values)
+            .map_err(RowsError::from)?;
     }
     Ok(Batch::Csr(sorted))
 }
@@ -853,7 +862,7 @@ mod tests {
             })
             .unwrap(),
             Layout::Csr => Batch::Csr(
-                CsrRows::canonical(3, &[0, 2, 4], &[0, 2, 0, 2], &[1.0, 2.0, 1.0, 2.0]).unwrap(),
+                Csr::from_arrays(3, &[0, 2, 4], &[0, 2, 0, 2], &[1.0, 2.0, 1.0, 2.0]).unwrap(),
             ),
         };
         let names = KeyBatch::Int64(vec![5].into());

@@ -11,7 +11,7 @@
 use _native::keys::{Key, KeyBatch, KeyKind, Strings};
 use _native::rows::{IdKind, Limits, RowBatch, RowStore, RowsError, Schema};
 use _native::subjects::{NONE, SubjectBatch};
-use _native::values::{Batch, Block, CsrRows, DType, Layout, Value, ValueBatch, ValueBlock};
+use _native::values::{Batch, Block, Csr, DType, Layout, Value, ValueBatch, ValueBlock};
 use _native::wire;
 use proptest::prelude::*;
 use zeroize::Zeroizing;
@@ -451,12 +451,12 @@ fn values<T: Value>(schema: &Schema, rows: &[Row], convert: impl Fn(f64) -> T) -
     let indptr: Vec<_> = (0..=rows.len())
         .map(|row| (row * n_features) as i64)
         .collect();
-    let indices: Vec<_> = rows.iter().flat_map(|_| 0..n_features as i64).collect();
+    let indices: Vec<_> = rows.iter().flat_map(|_| 0..n_features as i32).collect();
     let data: Vec<_> = rows
         .iter()
         .flat_map(|row| row.x.iter().map(|&value| convert(value)))
         .collect();
-    Batch::Csr(CsrRows::canonical(n_features, &indptr, &indices, &data).unwrap())
+    Batch::Csr(Csr::from_arrays(n_features, &indptr, &indices, &data).unwrap())
 }
 
 fn read_rows(store: &RowStore, slots: &[u32]) -> Vec<Row> {

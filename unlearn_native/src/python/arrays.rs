@@ -42,6 +42,18 @@ pub fn borrow<'py, T: Element, D: Dimension>(
         .try_readonly()?)
 }
 
+/// Borrow a 1-d array, or a copy of it if it has gaps.
+pub fn contiguous<'py, T: Element>(
+    object: &Bound<'py, PyAny>,
+    what: &str,
+) -> PyResult<PyReadonlyArray<'py, T, numpy::Ix1>> {
+    let array = borrow::<T, numpy::Ix1>(object, what)?;
+    if array.is_c_contiguous() {
+        return Ok(array);
+    }
+    borrow(&array.call_method0("copy")?, what)
+}
+
 /// Copy of a 1-d array with any stride.
 pub fn copy_1d<T: Element + Copy>(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<T>> {
     let array = borrow::<T, numpy::Ix1>(object, what)?;
@@ -82,19 +94,26 @@ pub fn keys(object: &Bound<'_, PyAny>, what: &str) -> PyResult<KeyBatch> {
     strings(|| list.iter(), list.len(), what)
 }
 
-/// Two passes: the first one counts bytes, so that the buffer never grows and leaves no copies behind.
+/// How many strings are measured before they are copied: few enough to be in the cache the second time.
+const STRINGS_AT_ONCE: usize = 1024;
+
+/// Copy strings, block by block, into a buffer that has room for each block beforehand.
 fn strings<'py, I: Iterator<Item = Bound<'py, PyAny>>>(
     items: impl Fn() -> I,
     n: usize,
     what: &str,
 ) -> PyResult<KeyBatch> {
-    let mut nbytes = 0;
-    for item in items() {
-        nbytes += utf8(&item, what)?.len();
-    }
-    let mut strings = Strings::with_capacity(n, nbytes)?;
-    for item in items() {
-        strings.push(utf8(&item, what)?)?;
+    let mut strings = Strings::with_capacity(n, 0)?;
+    let (mut measured, mut copied) = (items(), items());
+    for _ in (0..n).step_by(STRINGS_AT_ONCE) {
+        let mut nbytes = 0;
+        for item in measured.by_ref().take(STRINGS_AT_ONCE) {
+            nbytes += utf8(&item, what)?.len();
+        }
+        strings.reserve(nbytes)?;
+        for item in copied.by_ref().take(STRINGS_AT_ONCE) {
+            strings.push(utf8(&item, what)?)?;
+        }
     }
     Ok(KeyBatch::Str(strings))
 }

@@ -31,7 +31,7 @@ impl From<KeyTooLong> for PyErr {
 impl From<CsrError> for PyErr {
     fn from(error: CsrError) -> Self {
         match error {
-            CsrError::OutOfMemory(error) => error.into(),
+            CsrError::Storage(error) => PyMemoryError::new_err(error.to_string()),
             CsrError::Indptr | CsrError::Indices { .. } => PyValueError::new_err(error.to_string()),
         }
     }

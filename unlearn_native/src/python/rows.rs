@@ -15,7 +15,7 @@ use crate::keys::KeyKind;
 use crate::rows::{IdKind, RowBatch, RowBlock, RowStore, RowsError, Schema};
 use crate::subjects::SubjectBatch;
 use crate::values::{
-    Batch, Block, CsrRows, DType, Layout, Matrix, Value, ValueBatch, ValueBlock, Values,
+    Batch, Block, Csr, CsrRows, DType, Layout, Matrix, Value, ValueBatch, ValueBlock, Values,
 };
 use crate::wire;
 
@@ -336,7 +336,11 @@ impl PyRowStore {
             .map(|map| copy_1d::<f64>(map, "target_map"))
             .transpose()?;
         let bytes = self.read(py, |store| wire::to_bytes(store, map.as_deref()))?;
-        Ok(PyBytes::new(py, &bytes))
+        // Not PyBytes::new, which panics where there is no memory for so large a copy.
+        PyBytes::new_with(py, bytes.len(), |target| {
+            target.copy_from_slice(&bytes);
+            Ok(())
+        })
     }
 
     /// A store of saved rows: slots are 0..n in insertion order.
@@ -408,20 +412,27 @@ impl PyRowStore {
                     "X must be a tuple (indptr, indices, data), for this store holds CSR rows",
                 )
             })?;
-        let indices = match copy_1d::<i32>(&indices, "indices") {
-            Ok(indices) => indices.into_iter().map(i64::from).collect(),
-            Err(_) => copy_1d::<i64>(&indices, "indices")?,
+        let indptr = arrays::contiguous::<i64>(&indptr, "indptr")?;
+        let data = arrays::contiguous::<T>(&data, "data")?;
+        let n_features = self.schema.n_features;
+        let narrow = arrays::contiguous::<i32>(&indices, "indices");
+        let csr = if let Ok(indices) = &narrow {
+            Csr::from_arrays(
+                n_features,
+                indptr.as_slice()?,
+                indices.as_slice()?,
+                data.as_slice()?,
+            )
+        } else {
+            // Too large for i32 is too large for any store, as a negative index is.
+            let indices: Zeroizing<Vec<i32>> = copy_1d::<i64>(&indices, "indices")?
+                .into_iter()
+                .map(|index| i32::try_from(index).unwrap_or(-1))
+                .collect::<Vec<_>>()
+                .into();
+            Csr::from_arrays(n_features, indptr.as_slice()?, &indices, data.as_slice()?)
         };
-        let (indptr, data) = (
-            copy_1d::<i64>(&indptr, "indptr")?,
-            Zeroizing::new(copy_1d::<T>(&data, "data")?),
-        );
-        Ok(Batch::Csr(CsrRows::canonical(
-            self.schema.n_features,
-            &indptr,
-            &Zeroizing::new(indices),
-            &data,
-        )?))
+        Ok(Batch::Csr(csr?))
     }
 
     fn targets(&self, y: Option<&Object<'_>>, n_rows: usize) -> PyResult<Zeroizing<Vec<f64>>> {
