@@ -203,7 +203,7 @@ def _memory(run: Record) -> list[Row]:
 
 def _quality(run: Record) -> list[Row]:
     quality = run["quality"]
-    scores = [f"{quality[w]['accuracy']:.4f} / {quality[w]['auc']:.4f}" for w in ("before", "after", "refit")]
+    scores = [" / ".join(f"{score:.4f}" for score in quality[w].values()) for w in ("before", "after", "refit")]
     return [[*_names(run), f"{quality['n_held_out']:,}", *scores]]
 
 

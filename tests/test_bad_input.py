@@ -507,6 +507,20 @@ def test_values_that_are_not_binary_are_refused_without_a_threshold() -> None:
     assert skunlearn.state_digest(model) == before
 
 
+@pytest.mark.parametrize(("fitted_with", "now"), [(None, 0.0), (0.0, None)])
+def test_what_values_may_be_is_frozen_at_fit(fitted_with: Any, now: Any) -> None:
+    """A threshold set later says nothing about the rows of this model."""
+    world = make_world(BernoulliNB(), "dense")
+    model = BernoulliNB(binarize=fitted_with).fit(np.eye(3), [0, 1, 1]).set_params(binarize=now)
+    X = [[1, 0, VALUE], [0, 1, 1]]
+
+    for call in (lambda: model.partial_fit(X, [0, 1], sample_ids=world.ids(0, 1)), lambda: model.predict(X)):
+        if fitted_with is None:
+            check_refused(call, ValueError, "neither 0 nor 1")
+        else:
+            call()
+
+
 # --- set-up ----------------------------------------------------------------------------------------------------------
 
 SETUP = [
@@ -523,6 +537,7 @@ SETUP = [
     (BernoulliNB, {"fit_prior": 3}, r"'fit_prior' parameter"),
     (BernoulliNB, {"class_prior": [0.5, 0.5]}, r"[Nn]umber of priors.*3"),
     (CategoricalNB, {"class_prior": [0.5, 0.25, 0.125, 0.125]}, r"[Nn]umber of priors.*3"),
+    (BernoulliNB, {"class_prior": [[0.5], [0.25], [0.25]]}, r"[Nn]umber of priors.*shape \(3, 1\).*3 classes"),
     (CategoricalNB, {"class_prior": 0.5}, r"'class_prior' parameter"),
     (BernoulliNB, {"class_prior": [0.5, float("nan"), 0.5]}, r"class_prior"),
     (BernoulliNB, {"class_prior": [1.5, -1.0, 0.5]}, r"class_prior"),
@@ -704,6 +719,8 @@ SPARSE_FORMS_OF_X = {
     "matrix": sp.csr_matrix,
     "explicit zeros": lambda X: with_explicit_zeros(X),
     "unsorted indices": lambda X: with_unsorted_indices(X),
+    "repeats": lambda X: with_repeats(X),
+    "csc with repeats": lambda X: with_repeats(X.T).T,
     "read-only": lambda X: read_only_csr(X),
     "int64 indices": lambda X: with_int64_indices(X),
 }  # fmt: skip
@@ -721,6 +738,11 @@ def with_unsorted_indices(X: np.ndarray) -> Any:
     indices = np.concatenate([csr.indices[r][::-1] for r in rows])
     data = np.concatenate([csr.data[r][::-1] for r in rows])
     return sp.csr_array((data, indices, csr.indptr), shape=X.shape)
+
+
+def with_repeats(X: np.ndarray) -> Any:
+    csr = sp.csr_array(X)
+    return sp.csr_array((np.repeat(csr.data, 2) / 2, np.repeat(csr.indices, 2), csr.indptr * 2), shape=X.shape)
 
 
 def read_only_csr(X: np.ndarray) -> Any:

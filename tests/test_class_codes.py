@@ -116,7 +116,14 @@ def test_classes_have_the_dtype_of_the_labels(labels: Any, dtype: np.dtype) -> N
 
 
 @pytest.mark.parametrize(
-    "labels", [np.array([1, "a"], dtype=object), np.array([b"a"]), np.array([1j]), np.array([None, 1], dtype=object)]
+    "labels",
+    [
+        np.array([1, "a"], dtype=object),
+        np.array([b"a"]),
+        np.array([1j]),
+        np.array([None, 1], dtype=object),
+        np.array([1.0, np.nan]),
+    ],
 )
 def test_labels_of_other_kinds_are_refused(labels: np.ndarray) -> None:
     """All numbers or all str; what was there stays."""

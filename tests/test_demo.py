@@ -17,8 +17,8 @@ from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 class ForgetsNothing(BernoulliNB):
     """Drops the rows and keeps what it counted from them."""
 
-    def _make_core(self, params, n_features):
-        core = super()._make_core(params, n_features)
+    def _make_core(self, params, rows):
+        core = super()._make_core(params, rows)
         core._forget = lambda block: None
         return core
 
@@ -26,8 +26,8 @@ class ForgetsNothing(BernoulliNB):
 class KeepsATrace(BernoulliNB):
     """Predicts what it must, from a state that tells how many rows went."""
 
-    def _make_core(self, params, n_features):
-        core = super()._make_core(params, n_features)
+    def _make_core(self, params, rows):
+        core = super()._make_core(params, rows)
         honest_forget, honest_parts, trace = core._forget, core.digest_parts, []
         core._forget = lambda block: (trace.append(b"gone"), honest_forget(block))
         core.digest_parts = lambda owner: [*honest_parts(owner), *trace]

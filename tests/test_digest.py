@@ -80,6 +80,8 @@ DIFFERENT = {
     "alpha": {"alpha": 0.5},
     "fit_prior": {"fit_prior": False},
     "class_prior": {"class_prior": [0.5, 0.25, 0.25]},
+    "class_prior in a series": {"class_prior": pd.Series([0.25, 0.5, 0.25])},
+    "another in a series": {"class_prior": pd.Series([0.25, 0.25, 0.5])},
     "declared classes": {"classes": [0, 1, 2]},
     "more declared classes": {"classes": [0, 1, 2, 3]},
     "force_alpha": {"force_alpha": False},
@@ -93,6 +95,16 @@ def test_every_difference_is_one(Estimator: Any) -> None:
     for name, change in DIFFERENT.items():
         digests[name] = digest(fit(Estimator, **change))
     assert len(set(digests.values())) == len(digests)
+
+
+@estimators
+def test_weights_of_equal_rows_belong_to_their_ids(Estimator: Any) -> None:
+    """Two equal rows with each other's weights: all counts are the same, and what a forget would do is not."""
+    twice = np.repeat(X[:6], 2, axis=0), np.repeat(Y[:6], 2)
+    one, other = (fit(Estimator, *twice, weight=np.tile(pair, 6)) for pair in ([1.0, 2.0], [2.0, 1.0]))
+
+    assert one.predict_proba(X).tobytes() == other.predict_proba(X).tobytes()
+    assert digest(one) != digest(other)
 
 
 def test_classes_of_estimators_differ() -> None:
@@ -153,7 +165,8 @@ EQUAL = [
     [1, 1.0, True, np.int8(1), np.float32(1)],
     [0, -0.0, False],
     ["a", np.str_("a")],
-    [[1, 2], (1, 2), np.array([1, 2]), np.array([1.0, 2.0])],
+    [[1, 2], (1, 2), range(1, 3), np.array([1, 2]), np.array([1.0, 2.0]), pd.Series([1, 2]), pl.Series([1, 2])],
+    [3, np.array(3)],
     [None],
     [{"a": 1, "b": 2}, {"b": 2, "a": 1}],
     [[]],
@@ -174,7 +187,7 @@ EQUAL = [
 ]
 
 
-@pytest.mark.parametrize("values", EQUAL, ids=repr)
+@pytest.mark.parametrize("values", EQUAL, ids=lambda values: repr(values[0]))
 def test_canonical_bytes_are_shared_by_equal_values_only(values: list[Any]) -> None:
     """Equal values have equal bytes, and no two unequal ones of the table share theirs."""
     mine = {canonical(value) for value in values}

@@ -242,6 +242,19 @@ def test_a_model_that_keeps_no_rows_predicts_and_holds_none(Estimator: Any) -> N
 
 
 @estimators
+def test_a_release_gives_a_class_without_rows_probability_0(Estimator: Any) -> None:
+    """With alpha=0, too, where 0 of 0 rows is NaN, which scikit-learn's argmax takes for the largest."""
+    model = Estimator(alpha=0.0, classes=[0, 1, 2]).fit([[0, 1], [1, 0], [0, 0], [1, 1]], [1, 1, 2, 2])
+    X = [[0, 1], [1, 0]]
+
+    with np.errstate(divide="ignore"):
+        released = model.release().predict_proba(X)
+
+    assert released[:, 0].tolist() == model.predict_proba(X)[:, 0].tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(released, model.predict_proba(X), rtol=1e-12)
+
+
+@estimators
 def test_a_release_is_scikit_learn_s_own_and_has_the_same_attributes(Estimator: Any) -> None:
     """Bit for bit, and without a way back."""
     model = fit(Estimator).partial_forget(IDS[4:9])

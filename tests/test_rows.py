@@ -281,3 +281,10 @@ def test_the_estimate_of_memory_is_right(Estimator: Any, ids: str | None, make: 
     assert estimate.total == estimate.rows + estimate.index + estimate.core
     assert 0.8 <= estimate.total / held <= 1.2, f"estimated {estimate}, held {held}"
     assert estimate == model.estimate_memory(make(X), n_classes=2, sample_ids=sample_ids)
+
+
+@pytest.mark.parametrize("Estimator", [BernoulliNB, CategoricalNB])
+@pytest.mark.parametrize("form", ["coo", "csc", "lil", "dok", "dia", "bsr"])
+def test_memory_is_estimated_for_every_sparse_format(Estimator: Any, form: str) -> None:
+    """Whatever `fit` takes."""
+    assert Estimator().estimate_memory(sp.csr_array(X6).asformat(form)) == Estimator().estimate_memory(sp.csr_array(X6))

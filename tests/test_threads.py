@@ -296,6 +296,27 @@ def test_an_error_at_any_point_leaves_the_model_before_or_after(Estimator: Any, 
 
 
 @estimators
+def test_rows_that_the_core_cannot_hold_do_not_stay(Estimator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every rebuild would fail as learning them did, and with it every forget and every read."""
+    model = make(Estimator, classes=[0, 1])
+    before = skunlearn.state_digest(model)
+    core = type(model._live.core)
+    learn = core._learn
+
+    def learn_if_it_fits(self: Any, block: Any) -> None:
+        if 5000 in model._live.rows.native.ids(np.arange(model.n_live_, dtype=np.uint32)):
+            raise MemoryError
+        learn(self, block)
+
+    monkeypatch.setattr(core, "_learn", learn_if_it_fits)
+    with pytest.raises(MemoryError):
+        model.partial_fit(table()[0][:2], table()[1][:2], sample_ids=[5000, 5001])
+
+    assert skunlearn.state_digest(model) == before
+    assert is_reference(model.partial_forget([1000]))
+
+
+@estimators
 @pytest.mark.parametrize("point", ["flush.stale", "flush.rebuilt"])
 def test_an_error_within_a_rebuild_is_made_good_by_the_next_read(Estimator: Any, point: str) -> None:
     """A forget is interrupted, and so is the read that would mend it: the next one does."""

@@ -10,6 +10,7 @@ from harness.datasets import Table
 from harness.forgetting import Say, Sizes, measure_forgetting
 from harness.id_index import measure_ids
 from harness.overhead import measure_overhead
+from skunlearn.linear_model import LinearRegression, Ridge
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
 __all__ = ["CASES", "Case", "chosen"]
@@ -45,6 +46,14 @@ def _categorical(name: str) -> tuple[Any, Table]:
     return CategoricalNB(min_categories=table.X.max(axis=0) + 1), table
 
 
+def _linear_regression(name: str) -> tuple[Any, Table]:
+    return LinearRegression(), datasets.regression(name)
+
+
+def _ridge(name: str) -> tuple[Any, Table]:
+    return Ridge(), datasets.regression(name)
+
+
 def _forgetting(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
     return measure_forgetting(*make(name), sizes, say)
 
@@ -54,11 +63,14 @@ def _overhead(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Sizes,
 
 
 _GENERATED = ("generated_1e4", "generated_1e5", "generated_1e6")
-_QUICK_TABLES = ("digits", "generated_1e4")
+_QUICK_TABLES = ("diabetes", "digits", "generated_1e4")
+_REGRESSION = ("diabetes", "california_housing", "ccpp", "bike_hour", *_GENERATED)
 #: Family: what makes its estimator and table, and its tables.
 _FORGETTING = {
     "bernoulli_nb": (_bernoulli, ("digits", "mushroom", "a9a", "adult", "kddcup99_10pct", *_GENERATED)),
     "categorical_nb": (_categorical, ("digits", "mushroom", "adult", "kddcup99_10pct", *_GENERATED)),
+    "linear_regression": (_linear_regression, _REGRESSION),
+    "ridge": (_ridge, _REGRESSION),
 }
 
 CASES = (

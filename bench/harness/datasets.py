@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_diabetes, load_digits
 
-__all__ = ["Table", "arrays_of", "binary", "categorical", "missing_file"]
+__all__ = ["Table", "arrays_of", "binary", "categorical", "missing_file", "regression"]
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "a9a": "a9a_csr.npz",
     "adult": "adult.parquet",
+    "bike_hour": "bike_hour.parquet",
+    "california_housing": "california_housing.parquet",
+    "ccpp": "ccpp.parquet",
     "kddcup99_10pct": "kddcup99_10pct.parquet",
     "mushroom": "mushroom.parquet",
 }
@@ -25,7 +28,7 @@ FILES = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows and labels as they are fed to every arm."""
+    """Rows and targets as they are fed to every arm."""
 
     name: str
     X: Any
@@ -85,6 +88,22 @@ def categorical(name: str) -> Table:
         return Table(name, X.astype(np.int64), y)
     frame, y = _load(name)
     return Table(name, _codes(frame, n_bins=10), y)
+
+
+def regression(name: str) -> Table:
+    """Return a table of numbers, columns centred and scaled to unit variance, and a numerical target."""
+    if name == "diabetes":
+        X, y = load_diabetes(return_X_y=True)
+    elif name in _NUMBERS:
+        X, _ = _NUMBERS[name]()
+        rng = np.random.default_rng(1)
+        y = X @ rng.normal(size=X.shape[1]) + rng.normal(size=len(X))
+    else:
+        frame, y = _load(name)
+        frame = frame.select_dtypes("number")
+        kept = frame.notna().all(axis=1).to_numpy()
+        X, y = frame.to_numpy(dtype=np.float64)[kept], y.astype(np.float64)[kept]
+    return Table(name, (X - X.mean(axis=0)) / X.std(axis=0), y)
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:

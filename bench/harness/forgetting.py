@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
 from harness.datasets import Table, arrays_of
 from harness.records import measurement
@@ -70,7 +70,7 @@ def measure_forgetting(estimator: Any, table: Table, sizes: Sizes, say: Say) -> 
             "sha256": table.sha256(),
             "n": trial.n,
             "d": int(table.X.shape[1]),
-            "n_classes": len(np.unique(table.y)),
+            "n_classes": len(np.unique(table.y)) if is_classifier(estimator) else None,
             "layout": "dense" if isinstance(table.X, np.ndarray) else "csr",
             "parameters": _changed_parameters(estimator),
             "seed": SEED,
@@ -223,7 +223,7 @@ class _Trial:
         before = self.fit()
         refitted = clone(_peer(model)).fit(self.X[rest], self.y[rest])
         for arm in (model, refitted):
-            assert arm.class_count_.sum() == len(rest) < before.class_count_.sum()
+            assert _has_moved(arm, before, len(rest))
         X, y = self.held_out
         return {
             "n_held_out": len(y),
@@ -260,7 +260,16 @@ def _flush(model: Any) -> Samples:
     return deferred
 
 
+def _has_moved(model: Any, before: Any, n_rows: int) -> bool:
+    """Whether a model is no longer the one before, and where it counts rows, is one of `n_rows`."""
+    if is_classifier(model):
+        return bool(model.class_count_.sum() == n_rows < before.class_count_.sum())
+    return not np.array_equal(model.coef_, before.coef_)
+
+
 def _score(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
+    if not is_classifier(model):
+        return {"r2": float(r2_score(y, model.predict(X)))}
     proba = model.predict_proba(X)
     is_binary = proba.shape[1] == 2
     auc = roc_auc_score(y, proba[:, 1] if is_binary else proba, multi_class="ovr")

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -24,6 +24,7 @@ from skunlearn.guarantee import Guarantee
 from skunlearn.key import Key, key_from_random_state
 from skunlearn.live import VALUE_FREE_PARAMETERS, Core, ForgetReport, IncomingRows, LiveModel
 from skunlearn.rows import IdKind, Ids, RowStore, estimate_index_nbytes, estimate_rows_nbytes, parse_ids
+from skunlearn.targets import Labels, Targets, Values
 from skunlearn.utils._sklearn_compat import check_sample_weight
 
 __all__ = ["ForgetMixin", "MemoryEstimate", "fitted_attribute"]
@@ -95,19 +96,22 @@ class ForgetMixin(BaseEstimator):
     # --- what a subclass defines -------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _make_core(self, params: dict[str, Any], n_features: int) -> Core:
-        """Return a core without rows, under parameters frozen at `fit`."""
+    def _make_core(self, params: dict[str, Any], rows: RowStore) -> Core:
+        """Return a core without rows, under parameters frozen at `fit`, for rows such as `rows` is to hold."""
 
     @abstractmethod
     def _check_X(self, estimator: Any, X: Any, **options: Any) -> Any:
-        """Validate X (and y, where `options` has it) through scikit-learn's `validate_data` on `estimator`."""
+        """Validate X (and y, where `options` has it) through scikit-learn's `validate_data` on `estimator`.
+
+        Where `estimator` is fitted, its frozen parameters hold and not those that were set since.
+        """
 
     @abstractmethod
     def _native_twin(self, state: Any, params: dict[str, Any]) -> Any:
         """Return scikit-learn's own estimator holding `state`."""
 
     @abstractmethod
-    def _core_nbytes(self, X: Any, n_classes: int) -> int:
+    def _core_nbytes(self, X: Any, n_classes: int, n_targets: int) -> int:
         """Estimate the size in bytes of the core for rows like `X`."""
 
     # --- learning ----------------------------------------------------------------------------------------------------
@@ -133,15 +137,16 @@ class ForgetMixin(BaseEstimator):
                 "The sample_weight of every row is zero, so there is nothing to fit. Nothing was changed. Give at "
                 "least one row a weight above zero."
             )
-        params = self._frozen_params()
+        params, targets = self._frozen_params(), self._targets_like(incoming.y, classes)
+        rows = self._new_store(incoming, X, targets)
         live = LiveModel(
             model_name=type(self).__name__,
             params=params,
             feature_names=vars(schema).get("feature_names_in_"),
             key=key_from_random_state(getattr(self, "random_state", None)),
-            rows=self._new_store(incoming, X),
-            codes=ClassCodes(classes),
-            core=self._make_core(params, X.shape[1]),
+            rows=rows,
+            targets=targets,
+            core=self._make_core(params, rows),
         )
         fault_point("fit.validated")
         live.learn(incoming)
@@ -182,24 +187,27 @@ class ForgetMixin(BaseEstimator):
         store: RowStore | None = None,
     ) -> IncomingRows:
         """Check what stands beside X, and bring everything into the form of `store`."""
-        if y is not None:
-            _check_labels(y)
         return IncomingRows(
             X=X if store is None else _in_layout_of(store, X),
-            y=y,
+            y=None if y is None else _checked_labels(y) if is_classifier(self) else _checked_values(y),
             weight=_check_weight(sample_weight, X),
             sample_ids=_check_ids(sample_ids, "sample_ids", X.shape[0], None if store is None else store.id_kind),
             subject_ids=_check_subjects(subject_ids, X.shape[0], store),
         )
 
-    def _new_store(self, incoming: IncomingRows, X: Any) -> RowStore:
+    def _targets_like(self, y: Any, classes: Any) -> Targets:
+        if y is None:
+            return Targets()
+        return Labels(ClassCodes(classes)) if is_classifier(self) else Values.like(y)
+
+    def _new_store(self, incoming: IncomingRows, X: Any, targets: Targets) -> RowStore:
         return RowStore(
             id_kind="range" if incoming.sample_ids is None else _kind(incoming.sample_ids),
             subject_kind=None if incoming.subject_ids is None else _kind(incoming.subject_ids),
             layout="csr" if sp.issparse(X) else "dense",
             dtype=X.dtype,
             n_features=X.shape[1],
-            n_targets=0 if incoming.y is None else 1,
+            n_targets=targets.n_columns,
             model_name=type(self).__name__,
         )
 
@@ -274,7 +282,7 @@ class ForgetMixin(BaseEstimator):
         """
         live = self._require_live()
         with live.lock:
-            live.flush()
+            live.settle()
         return self
 
     def reseed(self) -> Self:
@@ -338,15 +346,19 @@ class ForgetMixin(BaseEstimator):
             twin.feature_names_in_ = live.feature_names.copy()
         return twin
 
-    def estimate_memory(self, X: Any, *, n_classes: int = 2, sample_ids: Any = None) -> MemoryEstimate:
+    def estimate_memory(
+        self, X: Any, *, n_classes: int = 2, n_targets: int = 1, sample_ids: Any = None
+    ) -> MemoryEstimate:
         """Say how much memory a model of these rows would hold, before anything is allocated.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Rows; only their shape, dtype and number of nonzeros are looked at.
+            Rows, of which nothing is kept. Numbers; they need not have the dtype in which they will be stored.
         n_classes : int, default=2
-            Number of classes.
+            Number of classes, for classifiers.
+        n_targets : int, default=1
+            Number of targets, for regressors.
         sample_ids : array-like of shape (n_samples,), default=None
             The ids; None stands for those that cost nothing.
 
@@ -355,12 +367,12 @@ class ForgetMixin(BaseEstimator):
         estimate : MemoryEstimate
             Sizes in bytes. `fit` itself needs, for a moment, a validated copy of the input on top.
         """
-        X = X if sp.issparse(X) else np.asanyarray(X)
+        X = X.tocsr() if sp.issparse(X) else np.asanyarray(X)
         ids = None if sample_ids is None else parse_ids(sample_ids, "sample_ids")
         return MemoryEstimate(
-            rows=estimate_rows_nbytes(X, self._stored_dtype(X)),
+            rows=estimate_rows_nbytes(X, self._stored_dtype(X), n_targets),
             index=estimate_index_nbytes(X.shape[0], ids),
-            core=self._core_nbytes(X, n_classes),
+            core=self._core_nbytes(X, n_classes, n_targets),
         )
 
     def _stored_dtype(self, X: Any) -> np.dtype:
@@ -409,12 +421,23 @@ def _kind(ids: Ids) -> IdKind:
     return "str" if isinstance(ids, list) else "int64"
 
 
-def _check_labels(y: Any) -> None:
+def _checked_labels(y: Any) -> Any:
     try:
         check_classification_targets(y)
     except TypeError:  # labels without an order
         distinct_labels(y)
         raise
+    return y
+
+
+def _checked_values(y: Any) -> np.ndarray:
+    """Return y as float64: scikit-learn has checked that it is finite, and lets text pass."""
+    if sp.issparse(y):
+        raise TypeError("y is sparse, and must be dense. Nothing was changed. Convert it with toarray().")
+    try:
+        return np.ascontiguousarray(y, dtype=np.float64)
+    except ValueError:
+        raise ValueError("y holds values that are no numbers. Nothing was changed. Convert it to float.") from None
 
 
 def _check_ids(ids: Any, name: str, n_rows: int, expected: str | None) -> Ids | None:
@@ -462,13 +485,13 @@ def _narrowed(X: Any, dtype: str) -> Any:
     """Return X as float32 where the store holds float32; what does not fit is refused."""
     if X.dtype == dtype:
         return X
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         narrow = X.astype(dtype)
-    values = narrow.data if sp.issparse(narrow) else narrow
-    n_lost = int(np.count_nonzero(np.isinf(values)))
+    wide, values = (X.data, narrow.data) if sp.issparse(narrow) else (X, narrow)
+    n_lost = int(np.count_nonzero(np.isinf(values) | ((values == 0) & (wide != 0))))
     if n_lost:
         raise ValueError(
-            f"{n_lost} of {values.size} values of X are too large for {dtype}, which this model was fitted on. Nothing "
-            "was changed. Scale them, or fit anew on float64."
+            f"{n_lost} of {values.size} values of X are too large or too small for {dtype}, which this model was "
+            "fitted on. Nothing was changed. Scale them, or fit anew on float64."
         )
     return narrow

@@ -87,7 +87,8 @@ class ClassCodes:
 
     def _check_labels(self, values: list[Any]) -> None:
         are_str = {isinstance(value, str) for value in [*values, *list(self._code_of)[:1]]}
-        if len(are_str) > 1 or not all(isinstance(value, (str, bool, int, float)) for value in values):
+        # NaN equals no label, not even itself.
+        if len(are_str) > 1 or not all(isinstance(v, (str, bool, int, float)) and v == v for v in values):
             raise _mixed_labels()
 
     def _check_dtype(self, values: list[Any]) -> None:

@@ -48,7 +48,7 @@ def state_digest(model: ForgetMixin) -> bytes:
     live = model._require_live()
     model._check_forgettable(live)
     with live.lock:
-        live.flush()
+        live.settle()
         framed = _FramedHash()
         framed.add(_FORMAT)
         framed.add(live.model_name.encode())
@@ -85,8 +85,8 @@ def reference_fit(model: ForgetMixin) -> Any:
         feature_names=live.feature_names,
         key=live.key,
         rows=live.rows.empty_twin(tag_key=None),
-        codes=live.codes.empty_twin(),
-        core=twin._make_core(live.params, live.n_features),
+        targets=live.targets.empty_twin(),
+        core=twin._make_core(live.params, live.rows),
     )
     with live.lock:
         for rows in _incoming_runs(live):
@@ -110,9 +110,9 @@ def canonical(value: Any) -> bytes:
         return _framed(b"i", str(int(value)).encode())
     if isinstance(value, float):
         return canonical(int(value)) if value.is_integer() else _framed(b"f", value.hex().encode())
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
+    if hasattr(value, "__array__"):  # a Series is as good an array-like as an array
+        return canonical(np.asarray(value).tolist())
+    if isinstance(value, (list, tuple, range)):
         return _framed(b"l", b"".join(canonical(item) for item in value))
     if isinstance(value, dict):
         items = sorted(canonical(key) + canonical(item) for key, item in value.items())
@@ -142,7 +142,7 @@ class _FramedHash:
 def _schema(live: LiveModel) -> dict[str, Any]:
     native = live.rows.native
     return {
-        "declared": live.codes.declared,
+        **live.targets.schema(),
         "dtype": native.dtype,
         "feature_names": live.feature_names,
         "id_kind": native.id_kind,
@@ -155,14 +155,13 @@ def _schema(live: LiveModel) -> dict[str, Any]:
 
 def _add_rows(framed: _FramedHash, live: LiveModel) -> None:
     """Hash all rows in id order, block by block; labels by their place among the sorted labels."""
-    labels, ranks = live.codes.sorted_ranks()
-    framed.add(canonical(labels))
+    framed.add(canonical(live.targets.labels()))
     for block in live.rows.blocks_in_order("id"):
         framed.add(canonical(block.ids) if isinstance(block.ids, list) else _little_endian(block.ids))
         for array in block.X if isinstance(block.X, CsrRows) else (block.X,):
             framed.add(_little_endian(array))
         if block.y is not None:
-            framed.add(_little_endian(ranks[block.y[:, 0].astype(np.intp)]))
+            framed.add(_little_endian(live.targets.canonical(block.y)))
         framed.add(_little_endian(np.ones(len(block)) if block.weight is None else block.weight))
         if live.rows.subject_kind is not None:
             subjects, owned = live.rows.subjects(block.slots)
@@ -191,7 +190,7 @@ def _incoming_runs(live: LiveModel) -> Any:
 def _incoming(block: RowBlock, subjects: Any, live: LiveModel) -> IncomingRows:
     return IncomingRows(
         X=block.X,
-        y=None if block.y is None else live.codes.decode(block.y[:, 0].astype(np.intp)),
+        y=live.targets.decode(block.y),
         weight=block.weight,
         sample_ids=block.ids,
         subject_ids=subjects,

@@ -15,6 +15,7 @@ import os
 import threading
 import warnings
 import weakref
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ from skunlearn.class_codes import ClassCodes
 from skunlearn.exceptions import ClassVanishedWarning
 from skunlearn.key import Key
 from skunlearn.rows import Ids, RowBlock, RowStore, Selection
+from skunlearn.targets import Targets
 
 __all__ = ["VALUE_FREE_PARAMETERS", "Core", "ForgetReport", "IncomingRows", "LiveModel", "Owner"]
 
@@ -37,39 +39,19 @@ class Owner(Protocol):
     """What a core may read of the owner of the rows when it rebuilds or publishes."""
 
     rows: RowStore
-    codes: ClassCodes
+    targets: Targets
     key: Key
+
+    @property
+    def codes(self) -> ClassCodes:
+        """Codes of the class labels; empty where targets are no labels."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row of a weight above 0 is left."""
 
     def effective_blocks(self) -> Iterator[RowBlock]:
         """Pass over all rows of a weight above 0."""
-
-
-class Core(Protocol):
-    """What an algorithm derives from rows; it keeps none. One object an estimator, standing alone or in a pipeline.
-
-    `block.y` holds class codes (see `skunlearn.class_codes`) for classifiers.
-    """
-
-    def _learn(self, block: RowBlock) -> None:
-        """Take rows in."""
-
-    def _forget(self, block: RowBlock) -> None:
-        """Take rows out; they have left the store already."""
-
-    def _rebuild(self, owner: Owner) -> None:
-        """Start afresh from all rows of `owner`."""
-
-    def warn_before_forget(self, block: RowBlock) -> None:
-        """Warn about what would vanish with these rows, before anything changes."""
-
-    def publish(self, owner: Owner) -> Any:
-        """Return the public state, immutable; raise DegenerateRowsError where the rows do not determine one."""
-
-    def digest_parts(self, owner: Owner) -> list[bytes]:
-        """Return the derived state in canonical form, free of history."""
-
-    def nbytes(self) -> int:
-        """Return the size of the derived state in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +88,8 @@ class IncomingRows:
     ----------
     X : ndarray or sparse matrix of shape (n_rows, n_features)
         Values in the layout and dtype of the store.
-    y : ndarray of shape (n_rows,) or None
-        Class labels.
+    y : ndarray of shape (n_rows,) or (n_rows, n_targets), or None
+        Class labels, or numbers as float64.
     weight : ndarray of shape (n_rows,) or None
         Weights; None stands for ones.
     sample_ids, subject_ids : ndarray of int64, list of str, or None
@@ -119,6 +101,51 @@ class IncomingRows:
     weight: np.ndarray | None
     sample_ids: Ids | None
     subject_ids: Ids | None
+
+
+class Core:
+    """What an algorithm derives from rows; it keeps none. One object an estimator, standing alone or in a pipeline.
+
+    `block.y` holds class codes (see `skunlearn.class_codes`) for classifiers, and the targets for regressors. A core
+    inherits from this class, and with it what most cores need not do.
+    """
+
+    @abstractmethod
+    def _learn(self, block: RowBlock) -> None:
+        """Take rows in."""
+
+    @abstractmethod
+    def _forget(self, block: RowBlock) -> None:
+        """Take rows out; they have left the store already."""
+
+    @abstractmethod
+    def _rebuild(self, owner: Owner) -> None:
+        """Start afresh from all rows of `owner`."""
+
+    def check(self, incoming: IncomingRows) -> None:
+        """Refuse rows that the core cannot take, with a ValueError, before anything changes."""
+
+    def warn_before_forget(self, block: RowBlock) -> None:
+        """Warn about what would vanish with these rows, before anything changes."""
+
+    def is_settled(self) -> bool:
+        """Whether the core is all that its rows make of it, and has put nothing off."""
+        return True
+
+    def _settle(self, owner: Owner) -> None:
+        """Do what `_learn` and `_forget` have put off until somebody reads; rows may be passed over again."""
+
+    @abstractmethod
+    def publish(self, owner: Owner) -> Any:
+        """Return the public state, immutable; raise DegenerateRowsError where the rows do not determine one."""
+
+    @abstractmethod
+    def digest_parts(self, owner: Owner) -> list[bytes]:
+        """Return the derived state in canonical form, free of history."""
+
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Return the size of the derived state in bytes."""
 
 
 class LiveModel:
@@ -139,8 +166,8 @@ class LiveModel:
         Source of all randomness.
     rows : RowStore
         The rows.
-    codes : ClassCodes
-        Codes of the class labels; empty for regressors and transformers.
+    targets : Targets
+        What stands beside the values of a row, and how it is stored.
     core : Core
         What is derived from the rows.
     """
@@ -148,7 +175,6 @@ class LiveModel:
     __slots__ = (
         "__weakref__",
         "_last_forget",
-        "codes",
         "core",
         "feature_names",
         "forgettable",
@@ -161,6 +187,7 @@ class LiveModel:
         "published",
         "rows",
         "stale",
+        "targets",
     )
 
     def __init__(
@@ -171,7 +198,7 @@ class LiveModel:
         feature_names: np.ndarray | None,
         key: Key,
         rows: RowStore,
-        codes: ClassCodes,
+        targets: Targets,
         core: Core,
     ) -> None:
         self.model_name = model_name
@@ -180,7 +207,7 @@ class LiveModel:
         self.n_features: int = rows.native.n_features
         self.key = key
         self.rows = rows
-        self.codes = codes
+        self.targets = targets
         self.core = core
         self.forgettable = True
         self.n_effective = 0
@@ -191,34 +218,43 @@ class LiveModel:
         with _registry_lock:
             _live_models.add(self)
 
+    @property
+    def codes(self) -> ClassCodes:
+        """Codes of the class labels; empty where targets are no labels."""
+        return self.targets.codes
+
     def learn(self, incoming: IncomingRows) -> None:
         """Take rows in; the caller holds the lock."""
         self.flush()
         before, n_before = self.published, len(self.rows)
         try:
-            codes = None if incoming.y is None else self.codes.encode(incoming.y)
+            columns = self.targets.encode(incoming.y)
+            self.core.check(incoming)
             fault_point("learn.validated")
             self._mark_stale()
             fault_point("learn.stale")
             added = self.rows.insert(
                 incoming.sample_ids,
                 incoming.X,
-                None if codes is None else codes.astype(np.float64)[:, None],
+                columns,
                 incoming.weight,
                 incoming.subject_ids,
             )
         except BaseException:
             if len(self.rows) == n_before:  # rows go in as a whole or not at all, and they did not
-                self.codes.prune()
+                self.targets.prune()
                 self.published, self.stale = before, False
             raise
         fault_point("learn.inserted")
         self.n_effective += _n_effective(len(added), incoming.weight)
-        if codes is not None:
-            self.codes.count(codes, incoming.weight, +1)
-        for block in self.rows.blocks(added.start, added.stop):
-            self._in_core(self.core._learn, block)
-            block.wipe()
+        self.targets.count(columns, incoming.weight, +1)
+        try:
+            for block in self.rows.blocks(added.start, added.stop):
+                self._in_core(self.core._learn, block)
+                block.wipe()
+        except Exception:  # rows that the core cannot hold would make every later read and forget fail, too
+            self.rows.erase(np.arange(added.start, added.stop, dtype=np.uint32))
+            raise
         fault_point("learn.learned")
         self.stale = False
 
@@ -230,17 +266,15 @@ class LiveModel:
         path = "rebuild" if self.stale else "update"
         self.flush()
         block = self.rows.take(selection.slots)
-        codes = None if block.y is None else _codes_of(block)
         try:
-            self._warn_before_forget(block, codes)
+            self._warn_before_forget(block)
             fault_point("forget.validated")
             self._mark_stale()
             fault_point("forget.stale")
             self.rows.erase(selection.slots)
             fault_point("forget.erased")
             self.n_effective -= _n_effective(len(block), block.weight)
-            if codes is not None:
-                self.codes.count(codes, block.weight, -1)
+            self.targets.count(block.y, block.weight, -1)
             self._in_core(self.core._forget, block)
             fault_point("forget.forgotten")
             self.stale = False
@@ -264,16 +298,15 @@ class LiveModel:
         self.stale = True
         self.published = None
 
-    def _warn_before_forget(self, block: RowBlock, codes: np.ndarray | None) -> None:
-        if codes is not None:
-            n_vanishing, n_classes = self.codes.n_vanishing(codes, block.weight)
-            if n_vanishing:
-                warnings.warn(
-                    f"{n_vanishing} of {n_classes} classes have no rows left in this {self.model_name} and leave "
-                    "classes_. Declare classes= to keep their columns at probability 0.",
-                    ClassVanishedWarning,
-                    stacklevel=4,
-                )
+    def _warn_before_forget(self, block: RowBlock) -> None:
+        n_vanishing, n_classes = self.targets.n_vanishing(block.y, block.weight)
+        if n_vanishing:
+            warnings.warn(
+                f"{n_vanishing} of {n_classes} classes have no rows left in this {self.model_name} and leave "
+                "classes_. Declare classes= to keep their columns at probability 0.",
+                ClassVanishedWarning,
+                stacklevel=4,
+            )
         self._in_core(self.core.warn_before_forget, block)
 
     def flush(self) -> None:
@@ -284,10 +317,18 @@ class LiveModel:
             fault_point("flush.rebuilt")
             self.stale = False
 
+    def settle(self) -> None:
+        """Bring the core up to date, with what it has put off; the caller holds the lock."""
+        self.flush()
+        if not self.core.is_settled():
+            self.stale = True
+            self.core._settle(self)
+            self.stale = False
+
     def rebuild(self) -> None:
         """Derive everything from the rows anew; the caller holds the lock."""
         self.n_effective = sum(_n_effective(len(b), b.weight) for b in self.rows.blocks())
-        self.codes.recount((_codes_of(b), b.weight) for b in self.rows.blocks() if b.y is not None)
+        self.targets.recount((b.y, b.weight) for b in self.rows.blocks())
         self.core._rebuild(self)
 
     def reseed(self, key: Key) -> None:
@@ -323,7 +364,7 @@ class LiveModel:
         if published is not None:
             return published
         with self.lock:
-            self.flush()
+            self.settle()
             if self.published is None:
                 self.published = self.core.publish(self)
             return self.published
@@ -341,11 +382,6 @@ def _counts_of(selection: Selection, path: str) -> tuple[int, int, int, int, str
 
 def _n_effective(n_rows: int, weight: np.ndarray | None) -> int:
     return n_rows if weight is None else int(np.count_nonzero(weight))
-
-
-def _codes_of(block: RowBlock) -> np.ndarray:
-    assert block.y is not None
-    return block.y[:, 0].astype(np.intp)
 
 
 # A child of fork() has none of the parent's other threads: a lock that one of them held would stay locked in it for

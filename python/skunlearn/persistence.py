@@ -5,31 +5,27 @@ that contradicts its rows. Equal models whose rows were inserted in the same ord
 """
 
 import json
-import re
 import struct
 import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
-from skunlearn.class_codes import ClassCodes
 from skunlearn.exceptions import DamagedStateError
 from skunlearn.key import Key
 from skunlearn.live import VALUE_FREE_PARAMETERS, LiveModel
 from skunlearn.rows import CsrRows, RowStore
+from skunlearn.targets import Labels, Targets, Values
 
 __all__ = ["FORMAT", "load", "save", "seal"]
 
 FORMAT = 1
 _MAGIC = b"SKUNLIVE"
 _HEAD = struct.Struct("<8sHI")  # magic, format, length of the JSON header
-#: Text, booleans, integers, floats, objects; a wider pattern would let a file ask for elements of any size.
-_LABEL_DTYPE = re.compile(r"str|\|b1|\|O|\|[iu]1|[<>](?:[iu][248]|f[248])")
 _TAIL = struct.Struct("<I")  # CRC-32 of everything before it
 
 
@@ -37,17 +33,14 @@ def save(live: LiveModel) -> dict[str, Any]:
     """Return the state of a model for pickling; pending work is done first."""
     with live.lock:
         live.flush()
-        labels, ranks = live.codes.sorted_ranks()
         header = {
             "feature_names": None if live.feature_names is None else live.feature_names.tolist(),
             "forgettable": live.forgettable,
             "key": live.key._secret.hex(),
-            "labels": labels,
-            "labels_dtype": live.codes.dtype,
-            "n_declared": live.codes.n_declared,
+            **live.targets.header(),
         }
         encoded = json.dumps(header, sort_keys=True).encode()
-        body = live.rows.to_bytes(ranks if len(ranks) else None)
+        body = live.rows.to_bytes(live.targets.code_map())
         # pickle writes a string again when it is another object of the same value: names are made one object each.
         params = {sys.intern(name): value for name, value in live.params.items()}
         state = {"params": params, "blob": seal(_HEAD.pack(_MAGIC, FORMAT, len(encoded)) + encoded + body)}
@@ -70,20 +63,21 @@ def load(estimator: Any, saved: Any) -> LiveModel:
     """
     name = type(estimator).__name__
     _expect(isinstance(saved, dict) and isinstance(saved.get("blob"), bytes), name, "has no blob of rows")
-    header, body = _open(saved["blob"], name)
+    read_targets = _targets_of(estimator)
+    header, body = _open(saved["blob"], read_targets, name)
     params = _checked_params(estimator, saved.get("params"), name)
     rows = RowStore.from_bytes(body, tag_key=None, model_name=name)
-    has_targets = is_classifier(estimator) or is_regressor(estimator)
-    _expect(rows.native.n_targets == int(has_targets), name, "has another number of targets than this class")
+    targets = read_targets.restore(header, rows.native.n_targets)
+    _expect(rows.native.n_targets == targets.n_columns, name, "has another number of targets than this class")
     with _checked_by_the_core(name):
-        core = estimator._make_core(params, rows.native.n_features)
+        core = estimator._make_core(params, rows)
     live = LiveModel(
         model_name=name,
         params=params,
         feature_names=_checked_feature_names(header, rows.native.n_features, name),
         key=Key(bytes.fromhex(header["key"])),
         rows=rows,
-        codes=ClassCodes.restore(header["labels"], header["n_declared"], header["labels_dtype"]),
+        targets=targets,
         core=core,
     )
     if not header["forgettable"]:
@@ -94,12 +88,10 @@ def load(estimator: Any, saved: Any) -> LiveModel:
         values = block.X.data if isinstance(block.X, CsrRows) else block.X
         _expect(bool(np.isfinite(values).all()), name, "holds values that are not finite")
         if block.y is not None:
-            codes = block.y[:, 0]
-            in_range = (codes >= 0) & (codes < len(live.codes)) & (codes == np.floor(codes))
-            _expect(bool(in_range.all()), name, "holds rows whose class is not in its list of labels")
+            _expect(targets.n_wrong(block.y) == 0, name, f"holds rows {targets.WRONG}")
     with _checked_by_the_core(name):
         live.rebuild()
-    _expect(live.codes.sorted_ranks()[0] == header["labels"], name, "lists labels that no row bears")
+    _expect(targets.labels() == header.get("labels", []), name, "lists labels that no row bears")
     return live
 
 
@@ -116,7 +108,14 @@ def _checked_by_the_core(name: str) -> Iterator[None]:
         ) from None
 
 
-def _open(blob: bytes, name: str) -> tuple[dict[str, Any], bytes]:
+def _targets_of(estimator: Any) -> type[Targets]:
+    """Return what an estimator has for targets."""
+    if is_classifier(estimator):
+        return Labels
+    return Values if is_regressor(estimator) else Targets
+
+
+def _open(blob: bytes, targets: type[Targets], name: str) -> tuple[dict[str, Any], bytes]:
     _expect(len(blob) >= _HEAD.size + _TAIL.size, name, "is truncated")
     magic, version, header_length = _HEAD.unpack_from(blob)
     _expect(magic == _MAGIC and version > 0, name, "does not begin like a saved model")
@@ -132,39 +131,21 @@ def _open(blob: bytes, name: str) -> tuple[dict[str, Any], bytes]:
         header = json.loads(blob[_HEAD.size : end])
     except (ValueError, RecursionError):
         header = None
-    _expect(_is_header(header), name, "has a malformed header")
+    _expect(_is_header(header, targets), name, "has a malformed header")
     return header, blob[end : -_TAIL.size]
 
 
-def _is_header(header: Any) -> bool:
+def _is_header(header: Any, targets: type[Targets]) -> bool:
     """Whether a decoded header has every field, each of its type."""
     return (
         isinstance(header, dict)
-        and set(header) == {"feature_names", "forgettable", "key", "labels", "labels_dtype", "n_declared"}
+        and set(header) == {"feature_names", "forgettable", "key", *targets.FIELDS}
         and isinstance(header["forgettable"], bool)
         and isinstance(header["key"], str)
         and len(header["key"]) == 64
         and set(header["key"]) <= set("0123456789abcdef")
-        and _are_labels(header["labels"], header["labels_dtype"])
-        and type(header["n_declared"]) is int
-        and header["n_declared"] in (0, len(header["labels"]))
+        and targets.is_header(header)
     )
-
-
-def _are_labels(labels: Any, dtype: Any) -> bool:
-    """Whether these are labels as `ClassCodes` lists them: of one kind, ascending, and unchanged by their dtype."""
-    if not isinstance(labels, list) or not all(isinstance(label, (str, bool, int, float)) for label in labels):
-        return False
-    if len({isinstance(label, str) for label in labels}) > 1 or not all(a < b for a, b in pairwise(labels)):
-        return False
-    if dtype is None:
-        return not labels
-    if not isinstance(dtype, str) or not _LABEL_DTYPE.fullmatch(dtype):
-        return False
-    try:
-        return bool(np.array(labels, dtype=dtype).tolist() == labels)
-    except (TypeError, ValueError, OverflowError):
-        return False
 
 
 def _checked_params(estimator: Any, params: Any, name: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ __all__ = [
     "RowBlock",
     "RowStore",
     "Selection",
+    "as_native",
     "estimate_index_nbytes",
     "estimate_rows_nbytes",
     "parse_ids",
@@ -117,7 +118,7 @@ class RowStore:
     Parameters
     ----------
     id_kind : {"range", "int64", "str"}
-        Kind of the sample ids; "range" numbers the rows 0 to n-1 and costs no memory until one of them goes.
+        Kind of the sample ids; "range" numbers the rows 0 to n-1, and costs 4 bytes a row for their order.
     subject_kind : {"int64", "str"} or None
         Kind of the subject ids; None where rows belong to nobody.
     layout : {"dense", "csr"}
@@ -185,7 +186,7 @@ class RowStore:
         """
         start = len(self)
         try:
-            clashes = self._native.insert(sample_ids, _as_native(X), y, weight, subject_ids)
+            clashes = self._native.insert(sample_ids, as_native(X), y, weight, subject_ids)
         except ValueError as error:
             raise SampleIdValueError(str(error)) from None
         if len(clashes):
@@ -341,11 +342,11 @@ _CHUNK_BYTES = 1 << 20
 _TABLE_BYTES_A_ROW = 10
 
 
-def estimate_rows_nbytes(X: Any, dtype: np.dtype) -> int:
-    """Say how many bytes the values of `X` and one target a row will take in a store."""
+def estimate_rows_nbytes(X: Any, dtype: np.dtype, n_targets: int = 1) -> int:
+    """Say how many bytes the values of `X` and `n_targets` targets a row will take in a store."""
     n_rows, n_features = X.shape
     per_chunk = _rows_per_chunk(n_features * dtype.itemsize)
-    targets = _chunked_nbytes(n_rows, 8, min(per_chunk, _rows_per_chunk(8)))
+    targets = _chunked_nbytes(n_rows, 8 * n_targets, min(per_chunk, _rows_per_chunk(8 * n_targets)))
     if not sp.issparse(X):
         return _chunked_nbytes(n_rows, n_features * dtype.itemsize, per_chunk) + targets
     entries = np.diff(X.tocsr().indptr).astype(np.int64)
@@ -421,6 +422,8 @@ def parse_ids(ids: Any, name: str, *, expected: str | None = None) -> Ids:
 
 
 def _parse_ids(ids: Any, name: str) -> Ids:
+    if isinstance(ids, (list, tuple)):
+        return _parse_elements(ids, name)
     if isinstance(ids, (str, bytes, bytearray)) or not hasattr(ids, "__len__"):
         raise SampleIdTypeError(
             f"{name} must be a one-dimensional array-like of ids. Got a single {type(ids).__name__} instead. Nothing "
@@ -431,8 +434,6 @@ def _parse_ids(ids: Any, name: str) -> Ids:
             f"{name} must be a one-dimensional array-like of ids, in order. Got a {type(ids).__name__} instead. "
             "Nothing was changed."
         )
-    if isinstance(ids, (list, tuple)):
-        return _parse_elements(ids, name)
     array = np.asarray(ids)
     if array.ndim != 1:
         raise SampleIdValueError(
@@ -485,7 +486,7 @@ def _wrong_type(name: str, got: str) -> SampleIdTypeError:
     )
 
 
-def _as_native(X: Any) -> Any:
+def as_native(X: Any) -> Any:
     """Hand a SciPy matrix over as its three arrays, sorted within rows and without repeats."""
     if not sp.issparse(X):
         return tuple(X) if isinstance(X, CsrRows) else X

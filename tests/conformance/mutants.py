@@ -127,8 +127,8 @@ class _FloatSumCore(_Wrapped):
 class FloatSums(BernoulliNB):
     """It keeps a running float sum over rows, which drifts."""
 
-    def _make_core(self, params, n_features):
-        return _FloatSumCore(super()._make_core(params, n_features))
+    def _make_core(self, params, rows):
+        return _FloatSumCore(super()._make_core(params, rows))
 
 
 class OverclaimsExact(FloatSums):
@@ -152,8 +152,8 @@ class _StreamCore(_Wrapped):
 class RandomStream(BernoulliNB):
     """It draws from a stream, so what is drawn for a row depends on the calls before."""
 
-    def _make_core(self, params, n_features):
-        return _StreamCore(super()._make_core(params, n_features))
+    def _make_core(self, params, rows):
+        return _StreamCore(super()._make_core(params, rows))
 
 
 class TieByPosition(BernoulliNB):
@@ -196,8 +196,8 @@ class _StickyCategories(_CategoricalCore):
 class CategoryStays(CategoricalNB):
     """A category that lost its last row still counts."""
 
-    def _make_core(self, params, n_features):
-        return _StickyCategories(type(self).__name__, params, n_features)
+    def _make_core(self, params, rows):
+        return _StickyCategories(type(self).__name__, params, rows.native.n_features)
 
     def _fit_rows(self, *args, **kwargs):
         super()._fit_rows(*args, **kwargs)
@@ -245,8 +245,8 @@ class _UnweightedForget(_BernoulliCore):
 class WeightIgnored(BernoulliNB):
     """It forgets every row as if its weight were 1."""
 
-    def _make_core(self, params, n_features):
-        return _UnweightedForget(type(self).__name__, params, n_features)
+    def _make_core(self, params, rows):
+        return _UnweightedForget(type(self).__name__, params, rows.native.n_features)
 
 
 class _UnitForget(_BernoulliCore):
@@ -260,8 +260,8 @@ class _UnitForget(_BernoulliCore):
 class ForgetsUnitWeights(BernoulliNB):
     """It forgets the rows of weight 1 only."""
 
-    def _make_core(self, params, n_features):
-        return _UnitForget(type(self).__name__, params, n_features)
+    def _make_core(self, params, rows):
+        return _UnitForget(type(self).__name__, params, rows.native.n_features)
 
 
 class HalfDone(BernoulliNB):
@@ -304,7 +304,7 @@ class _EarlyErase(LiveModel):
         self._mark_stale()
         self.rows.erase(selection.slots)
         if block.y is not None and len(block):
-            self._warn_before_forget(block, block.y[:, 0].astype(np.intp))
+            self._warn_before_forget(block)
         self.report = None
 
 
@@ -317,7 +317,7 @@ class WarnsAfterCommit(_Patched):
 class _Silent(LiveModel):
     __slots__ = ()
 
-    def _warn_before_forget(self, block, codes):
+    def _warn_before_forget(self, block):
         pass
 
 
@@ -337,8 +337,8 @@ class _UnhashedRows(RowStore):
 class DigestWithoutRows(BernoulliNB):
     """Its digest sees what is derived from the rows, and not the rows."""
 
-    def _new_store(self, incoming, X):
-        store = super()._new_store(incoming, X)
+    def _new_store(self, incoming, X, targets):
+        store = super()._new_store(incoming, X, targets)
         store.__class__ = _UnhashedRows
         return store
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_diabetes, load_digits
 
 from skunlearn.base import ForgetMixin
+from skunlearn.linear_model import LinearRegression, Ridge
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
 __all__ = ["EXHIBITS", "Exhibit"]
@@ -53,9 +54,24 @@ def generated() -> Table:
     return X.astype(np.float64), y
 
 
+def diabetes() -> Table:
+    """Return scikit-learn's diabetes: ten measurements of 442 patients, and how the disease went on."""
+    X, y = load_diabetes(return_X_y=True)
+    return X, y
+
+
+def generated_numbers() -> Table:
+    """Return a table of 200,000 rows and 30 normal features, and a target that leans on all of them."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200_000, 30))
+    return X, X @ rng.normal(size=30) + rng.normal(size=len(X))
+
+
 EXHIBITS = (
     Exhibit(BernoulliNB(binarize=7.5), "digits", digits),
     Exhibit(CategoricalNB(min_categories=17), "digits", digits),
     Exhibit(BernoulliNB(binarize=3.5), "generated", generated, n_single=1000, n_refits=5),
     Exhibit(CategoricalNB(min_categories=9), "generated", generated, n_single=1000, n_refits=5),
+    Exhibit(Ridge(), "diabetes", diabetes),
+    Exhibit(LinearRegression(), "generated", generated_numbers, n_single=1000, n_refits=5),
 )

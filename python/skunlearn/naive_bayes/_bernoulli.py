@@ -11,7 +11,7 @@ from _unlearn_native._native import ln, round_sums, split_weights
 
 from skunlearn._linalg import _bernoulli as kernels
 from skunlearn.base import fitted_attribute
-from skunlearn.live import Owner
+from skunlearn.live import Core, Owner
 from skunlearn.naive_bayes._discrete import (
     DiscreteNB,
     DiscreteNBState,
@@ -21,7 +21,7 @@ from skunlearn.naive_bayes._discrete import (
     smoothing,
     sum_in_order,
 )
-from skunlearn.rows import CsrRows, RowBlock
+from skunlearn.rows import CsrRows, RowBlock, RowStore
 from skunlearn.utils._sklearn_compat import Interval, validate_data
 
 __all__ = ["BernoulliNB"]
@@ -90,7 +90,7 @@ class BernoulliNB(DiscreteNB):
     With N_c the total weight of class c and N_cj that of its rows with feature j, P(x_j = 1 | c) is
     (N_cj + alpha_j) / (N_c + 2 alpha_j), section 13.3 of [1]_. Forgetting m rows takes O(m n_features) integer
     additions; its time does not depend on the number of rows. The log probability that a feature is 0 is taken from the
-    counts, where scikit-learn takes it from the rounded probability that it is 1.
+    counts, where scikit-learn, and with it a release, takes it from the rounded probability that it is 1.
 
     The model keeps its rows; `release` does not.
 
@@ -133,12 +133,13 @@ class BernoulliNB(DiscreteNB):
         self.class_prior = class_prior
         self.classes = classes
 
-    def _make_core(self, params: dict[str, Any], n_features: int) -> "_BernoulliCore":
-        return _BernoulliCore(type(self).__name__, params, n_features)
+    def _make_core(self, params: dict[str, Any], rows: RowStore) -> "_BernoulliCore":
+        return _BernoulliCore(type(self).__name__, params, rows.native.n_features)
 
     def _check_X(self, estimator: Any, X: Any, **options: Any) -> Any:
         checked = validate_data(estimator, X, accept_sparse="csr", dtype=(np.float64, np.float32), **options)
-        if estimator.binarize is None:
+        live = estimator._live
+        if (estimator.binarize if live is None else live.params["binarize"]) is None:
             values = checked[0] if isinstance(checked, tuple) else checked
             values = values.data if sp.issparse(values) else values
             n_wrong = int(np.count_nonzero((values != 0) & (values != 1)))
@@ -158,7 +159,7 @@ class BernoulliNB(DiscreteNB):
         twin.feature_log_prob_ = state.feature_log_prob_.copy()
         return twin
 
-    def _core_nbytes(self, X: Any, n_classes: int) -> int:
+    def _core_nbytes(self, X: Any, n_classes: int, n_targets: int) -> int:
         return 16 * n_classes * (X.shape[1] + 1)
 
 
@@ -208,7 +209,7 @@ class BernoulliNBState(DiscreteNBState):
         return out
 
 
-class _BernoulliCore:
+class _BernoulliCore(Core):
     """Exact weighted counts by class code and feature; the last column counts the class itself.
 
     `sums` maps a block of 32 exponents to the sums of the weights in it, as int128 (see `split_weights`), and `n_rows`
@@ -234,9 +235,6 @@ class _BernoulliCore:
         self._sums, self._n_rows = {}, {}
         for block in owner.effective_blocks():
             self._learn(block)
-
-    def warn_before_forget(self, block: RowBlock) -> None:
-        """Nothing vanishes with a row but its class, and the owner warns about that."""
 
     def _add(self, block: RowBlock, sign: int) -> None:
         assert block.y is not None
@@ -301,6 +299,7 @@ class _BernoulliCore:
         smoothed_class = class_count[:, None] + 2 * np.broadcast_to(self._alpha, (1, self._n_features))
         with np.errstate(invalid="ignore"):  # alpha=0 in a class without rows: 0 of 0
             present = ln(feature_count + self._alpha) - ln(smoothed_class)
+            present[smoothed_class == 0] = -ln(np.array([2.0]))[0]  # scikit-learn would predict a class that is NaN
             absent = ln((class_count[:, None] - feature_count) + self._alpha) - ln(smoothed_class)
             certain = np.isneginf(absent)
             absent[certain] = 0.0

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_non_negative
 
 from skunlearn.base import fitted_attribute
 from skunlearn.exceptions import CategoryVanishedWarning, UnknownCategoryError
-from skunlearn.live import Owner
+from skunlearn.live import Core, Owner
 from skunlearn.naive_bayes._discrete import (
     DiscreteNB,
     DiscreteNBState,
@@ -23,9 +23,8 @@ from skunlearn.naive_bayes._discrete import (
     classes_with_rows,
     freeze,
     smoothing,
-    sum_in_order,
 )
-from skunlearn.rows import CsrRows, RowBlock
+from skunlearn.rows import CsrRows, RowBlock, RowStore
 from skunlearn.utils._sklearn_compat import Interval, validate_data
 
 __all__ = ["CategoricalNB"]
@@ -136,8 +135,8 @@ class CategoricalNB(DiscreteNB):
         self.min_categories = min_categories
         self.classes = classes
 
-    def _make_core(self, params: dict[str, Any], n_features: int) -> "_CategoricalCore":
-        return _CategoricalCore(type(self).__name__, params, n_features)
+    def _make_core(self, params: dict[str, Any], rows: RowStore) -> "_CategoricalCore":
+        return _CategoricalCore(type(self).__name__, params, rows.native.n_features)
 
     def _check_X(self, estimator: Any, X: Any, **options: Any) -> Any:
         # scikit-learn casts a sparse matrix before it looks for NaN, which would become a number.
@@ -157,7 +156,7 @@ class CategoricalNB(DiscreteNB):
         twin.n_categories_ = state.n_categories_.copy()
         return twin
 
-    def _core_nbytes(self, X: Any, n_classes: int) -> int:
+    def _core_nbytes(self, X: Any, n_classes: int, n_targets: int) -> int:
         largest = X.max(axis=0)
         largest = largest.toarray() if sp.issparse(largest) else largest
         total = int(np.maximum(largest + 1, _least_categories(self.min_categories, X.shape[1])).sum())
@@ -204,7 +203,7 @@ class CategoricalNBState(DiscreteNBState):
         return categorical_joint_log_likelihood(X, self.log_prob_by_category, self.class_log_prior_)
 
 
-class _CategoricalCore:
+class _CategoricalCore(Core):
     """Exact weighted counts by class code and category; the tables are native."""
 
     def __init__(self, model_name: str, params: dict[str, Any], n_features: int) -> None:
@@ -247,24 +246,31 @@ class _CategoricalCore:
         slots = codes.astype(np.int32)
         class_count = self._counts.class_sums(slots)
         n_categories = np.maximum(self._counts.n_categories(), self._min_categories)
-        category_count = [self._counts.category_sums(j, slots, int(n)) for j, n in enumerate(n_categories)]
-        log_prob = [self._log_prob(counts, has_rows) for counts in category_count]
+        category_count = [self._counts.category_sums(j, slots, n) for j, n in enumerate(n_categories.tolist())]
+        log_prob = self._log_prob(category_count, class_count, n_categories)
+        by_category = np.where(has_rows[:, None], log_prob, 0.0).T
+        edges = np.cumsum(n_categories)[:-1]
+        feature_log_prob = [np.ascontiguousarray(part) for part in np.split(log_prob, edges, axis=1)]
         prior = class_log_prior(self._params, class_count, has_rows)
-        freeze(labels, class_count, prior, n_categories, *category_count, *log_prob)
+        freeze(labels, class_count, prior, n_categories, *category_count, *feature_log_prob)
         return CategoricalNBState(
             classes_=labels,
             class_count_=class_count,
             class_log_prior_=prior,
             category_count_=category_count,
-            feature_log_prob_=log_prob,
+            feature_log_prob_=feature_log_prob,
             n_categories_=n_categories,
-            log_prob_by_category=[np.ascontiguousarray(np.where(has_rows[:, None], p, 0.0).T) for p in log_prob],
+            log_prob_by_category=np.split(np.ascontiguousarray(by_category), edges),
         )
 
-    def _log_prob(self, counts: np.ndarray, has_rows: np.ndarray) -> np.ndarray:
-        smoothed = counts + self._alpha
-        with np.errstate(invalid="ignore"):  # alpha=0 in a class without rows: 0 of 0
-            return ln(smoothed) - ln(sum_in_order(smoothed))[:, None]
+    def _log_prob(self, counts: list[np.ndarray], class_count: np.ndarray, n_categories: np.ndarray) -> np.ndarray:
+        """Return the log probabilities of all categories of all features, side by side."""
+        smoothed = np.concatenate(counts, axis=1) + self._alpha
+        totals = class_count[:, None] + self._alpha * n_categories
+        # alpha=0 in a class without rows is 0 of 0, and scikit-learn would predict a class that is NaN.
+        smoothed[(class_count + self._alpha) == 0] = 1.0
+        totals = np.where(totals == 0, n_categories, totals)
+        return ln(smoothed) - np.repeat(ln(totals), n_categories, axis=1)
 
     def digest_parts(self, owner: Owner) -> list[bytes]:
         """Return the exact counts, classes in the order of their labels."""

@@ -262,9 +262,9 @@ def class_log_prior(params: dict[str, Any], class_count: np.ndarray, has_rows: n
     n_classes = len(class_count)
     if params["class_prior"] is not None:
         prior = np.asarray(params["class_prior"], dtype=np.float64)
-        if len(prior) != n_classes:
+        if prior.shape != (n_classes,):
             raise DegenerateRowsError(
-                f"Number of priors must match number of classes. class_prior has {len(prior)} entries, and there are "
+                f"Number of priors must match number of classes. class_prior has shape {prior.shape}, and there are "
                 f"{n_classes} classes. Declare classes= to keep a prior for a class that has no rows."
             )
         if not (prior >= 0).all():

@@ -4,6 +4,7 @@ import re
 from inspect import signature
 from typing import Any
 
+import scipy.sparse as sp
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import validation
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -22,11 +23,20 @@ _QUOTING = (
 
 
 def validate_data(estimator: Any, X: Any, **options: Any) -> Any:
-    """As scikit-learn's, but no value of a row stands in an error."""
+    """As scikit-learn's, but repeated entries of a sparse X are one value, and no value of a row stands in an error."""
     try:
-        return validation.validate_data(estimator, X, **options)
+        return validation.validate_data(estimator, _without_repeats(X), **options)
     except ValueError as error:
         raise _without_values(error, "X") from None
+
+
+def _without_repeats(X: Any) -> Any:
+    """Sum repeated entries before anything is checked: what is checked is then what is stored."""
+    if not sp.issparse(X) or X.format not in ("csr", "csc", "bsr") or X.has_canonical_format:
+        return X  # the other formats cannot repeat an entry, or sum it when they become CSR
+    X = X.copy()
+    X.sum_duplicates()
+    return X
 
 
 def check_sample_weight(sample_weight: Any, X: Any, **options: Any) -> Any:

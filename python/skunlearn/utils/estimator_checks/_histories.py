@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
 
 from skunlearn._faults import FAULT_POINTS, inject
-from skunlearn.exceptions import UnknownSampleError
+from skunlearn.exceptions import DegenerateRowsError, UnknownSampleError
 from skunlearn.utils.estimator_checks._failures import Fault, is_committed, raise_at
 from skunlearn.utils.estimator_checks._models import (
     assert_equals_refit,
@@ -67,6 +67,7 @@ def check_histories(estimator: Any) -> None:
 
 def _machine(estimator: Any) -> Any:
     """Return the state machine for an estimator; its rules are thin, so that a printed script reads well."""
+    from hypothesis import assume
     from hypothesis import strategies as st
     from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -91,7 +92,7 @@ def _machine(estimator: Any) -> Any:
 
         @initialize(rows=rows, ids=kinds, labels=st.sampled_from(sorted(pools.labels)), weighted=st.booleans())
         def begin(self, rows: list[Row], ids: str, labels: str, weighted: bool) -> None:
-            self.history.begin(rows, ids, labels, weighted)
+            assume(self.history.begin(rows, ids, labels, weighted))
 
         @rule(rows=rows)
         def fit(self, rows: list[Row]) -> None:
@@ -187,22 +188,28 @@ class _History:
 
     # --- what the rules do -------------------------------------------------------------------------------------------
 
-    def begin(self, rows: list[Row], ids: str, labels: str, weighted: bool) -> None:
+    def begin(self, rows: list[Row], ids: str, labels: str, weighted: bool) -> bool:
+        """Fit for the first time; return whether the rows determine a model."""
         self.all_ids = _INT_IDS if ids == "int" else _STR_IDS
         self.labels = self.pools.labels[labels]
         self.weighted = weighted and self.pools.weights is not None
-        self.refit([rows[0]._replace(weight=0), *rows[1:]])  # fit refuses rows that all have weight 0
+        return self.refit([rows[0]._replace(weight=0), *rows[1:]])  # fit refuses rows that all have weight 0
 
-    def refit(self, rows: list[Row]) -> None:
+    def refit(self, rows: list[Row]) -> bool:
+        """Fit anew; return whether the rows determine a model. If they do not, nothing has changed."""
         new = dict(zip(self.all_ids, rows, strict=False))
         table = self.table(new)
         if table.n_effective == 0:
             with contextlib.suppress(ValueError):
                 self._fit(table)
                 raise AssertionError("fit accepts rows that all have weight 0.")
-            return
-        self._fit(table)
+            return False
+        try:
+            self._fit(table)
+        except DegenerateRowsError:
+            return False
         self.live = new
+        return True
 
     def learn(self, rows: list[Row]) -> None:
         new = self._new(rows)

@@ -22,6 +22,8 @@ _STR_IDS = ("", "\0", "a\0", "a", "\u00e9", "e\u0301", "\u96ea", "\U00010348", "
 _WEIGHTS = (1.0, 0.0, 5e-324, 1e300, 0.1, 3.0, 1e-308, 1.0)
 #: No -1e308: beside 1e308 it makes scikit-learn's own validation add infinities of both signs.
 _ANY_VALUES = (0.0, -0.0, 5e-324, -5e-324, 1e-308, 1e308, -1e16, 1.0, 1.0 + 2**-52, 1e16, 2.0**53, 2.0**53 + 2)
+#: What times the root of a weight of 1e300 is still finite: regressors weight their rows so, and refuse others.
+_LARGEST_WEIGHTED = 1e150
 _LABELS: dict[str, list[Any]] = {"str": ["no", "yes", "\u00e4rger"], "int": [3, -1, 10], "bool": [True, False]}
 
 
@@ -103,6 +105,8 @@ def value_pool(estimator: Any, style: str) -> list[float]:
     if style == "grid":
         return [0.0, 1.0, 2.0] if tags.positive_only else [-1.0, 0.0, 1.0]
     pool = [value for value in _ANY_VALUES if value >= 0 or not tags.positive_only]
+    if get_tags(estimator).estimator_type == "regressor":
+        pool = [min(value, _LARGEST_WEIGHTED) for value in pool]
     return [*pool, np.nan] if tags.allow_nan else pool
 
 

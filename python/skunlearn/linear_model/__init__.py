@@ -1,0 +1,6 @@
+"""Linear models that forget exactly: what they keep are integer sums, and what they publish is proved."""
+
+from skunlearn.linear_model._linear_regression import LinearRegression
+from skunlearn.linear_model._ridge import Ridge
+
+__all__ = ["LinearRegression", "Ridge"]

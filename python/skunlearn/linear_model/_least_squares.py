@@ -1,0 +1,338 @@
+"""What linear least squares share, with a penalty or without: exact moments, a certified solve, prediction."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import MultiOutputMixin, RegressorMixin
+
+from skunlearn._linalg import _linear as kernels
+from skunlearn._linalg.moments import Moments, Rows
+from skunlearn._linalg.solve import nearest_ratio, solve
+from skunlearn.base import ForgetMixin, fitted_attribute
+from skunlearn.exceptions import DegenerateRowsError
+from skunlearn.live import Core, IncomingRows, Owner
+from skunlearn.rows import CsrRows, RowBlock, RowStore, as_native
+from skunlearn.utils._sklearn_compat import fit_context, validate_data
+
+__all__ = ["LeastSquares", "LeastSquaresCore", "LeastSquaresState"]
+
+#: Of float32 rows the engine would keep 35 bits; with 53, equal values make an equal model, whatever their dtype.
+_SUMMED_AS = np.float64
+
+
+class LeastSquares(MultiOutputMixin, RegressorMixin, ForgetMixin):
+    """Linear least squares: learning, reading and prediction. A subclass has the parameters and makes the core."""
+
+    coef_ = fitted_attribute()
+    intercept_ = fitted_attribute()
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        sample_ids: Any = None,
+        subject_ids: Any = None,
+        forgettable: bool = True,
+    ) -> Self:
+        """Fit to rows, forgetting all that were there before.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
+        sample_weight : float or array-like of shape (n_samples,), default=None
+            Weights, at least 0. A row of weight 0 is stored and enters nothing.
+        sample_ids : array-like of shape (n_samples,), int64 or str, default=None
+            A unique id for every row; 0 to n_samples - 1 by default.
+        subject_ids : array-like of shape (n_samples,), int64 or str, default=None
+            Whose row it is.
+        forgettable : bool, default=True
+            Keep the rows. If False the model can neither forget nor learn, and holds no row.
+
+        Returns
+        -------
+        self : object
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            If the input is not acceptable; a model fitted earlier is then unchanged.
+        """
+        return self._fit_rows(X, y, sample_weight, sample_ids, subject_ids, forgettable=forgettable)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, sample_ids: Any = None, subject_ids: Any = None
+    ) -> Self:
+        """Learn rows: the inverse of `partial_forget`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets, of as many dimensions and columns as before.
+        sample_weight : float or array-like of shape (n_samples,), default=None
+            Weights, at least 0.
+        sample_ids : array-like of shape (n_samples,), int64 or str, default=None
+            Ids that are not live; required once the model is fitted. A forgotten id may come back.
+        subject_ids : array-like of shape (n_samples,), int64 or str, default=None
+            Whose row it is.
+
+        Returns
+        -------
+        self : object
+            The model, changed.
+
+        Raises
+        ------
+        DuplicateSampleError
+            If ids are live already; its attribute `ids` holds them. The model is unchanged.
+        MissingSampleIdsError
+            If the model is fitted and there are no `sample_ids`. The model is unchanged.
+        """
+        return self._learn_rows(X, y, sample_weight, sample_ids, subject_ids)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the targets of rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Predictions as float64. A row alone gives the bits that it gives in bulk, dense or sparse.
+        """
+        state = self._published()
+        return state.predict(self._check_X(self, X, reset=False))
+
+    def _check_X(self, estimator: Any, X: Any, **options: Any) -> Any:
+        if "y" in options:
+            options |= {"multi_output": True, "y_numeric": True}
+        return validate_data(estimator, X, accept_sparse="csr", dtype=(np.float64, np.float32), **options)
+
+    def _core_nbytes(self, X: Any, n_classes: int, n_targets: int) -> int:
+        n_columns = 1 + X.shape[1] + n_targets
+        return 16 * n_columns * (n_columns + 1) // 2
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LeastSquaresState:
+    """The published state of one version; its arrays are read-only.
+
+    Parameters
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        As in the estimator.
+    intercept_ : float or ndarray of shape (n_targets,)
+        As in the estimator.
+    rank_ : int
+        Rank of the matrix that was solved.
+    """
+
+    coef_: np.ndarray
+    intercept_: Any
+    rank_: int
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return predictions for rows that were checked."""
+        coef = np.atleast_2d(self.coef_)
+        intercept = np.ascontiguousarray(np.broadcast_to(self.intercept_, len(coef)))
+        out = np.empty((X.shape[0], len(coef)))
+        if sp.issparse(X):
+            kernels.predict_csr(*_csr_rows(X), coef, intercept, out)
+        else:
+            kernels.predict_dense(np.ascontiguousarray(X), coef, intercept, out)
+        return out[:, 0] if self.coef_.ndim == 1 else out
+
+
+class LeastSquaresCore(Core):
+    """Exact moments of the rows, and the solution of the normal equations that they make.
+
+    Parameters
+    ----------
+    model_name : str
+        Named in errors.
+    params : dict
+        The frozen parameters; those named here are read.
+    rows : RowStore
+        A store with the schema of the rows to come.
+    alphas : ndarray of shape (n_targets,)
+        Penalty of each target.
+    ravel_one_target : bool
+        Whether `coef_` has one dimension also for y of shape (n_samples, 1).
+    """
+
+    def __init__(
+        self, model_name: str, params: dict[str, Any], rows: RowStore, alphas: np.ndarray, *, ravel_one_target: bool
+    ) -> None:
+        if params["positive"]:
+            raise ValueError(
+                f"{model_name} does not offer positive=True. Nothing was changed. Which coefficients are zero would be "
+                "decided by an iterative solver, and not provably by the rows alone; use positive=False."
+            )
+        self._model_name = model_name
+        self._fit_intercept: bool = params["fit_intercept"]
+        self._n_features: int = rows.native.n_features
+        self._alphas = alphas
+        self._ravel_one_target = ravel_one_target
+        self._moments = Moments(self._n_features, len(alphas), dtype=_SUMMED_AS)
+
+    def check(self, incoming: IncomingRows) -> None:
+        """Refuse rows that their weight makes infinite."""
+        if incoming.weight is None:
+            return
+        X = incoming.X
+        X = _csr_rows(X) if sp.issparse(X) or isinstance(X, CsrRows) else np.ascontiguousarray(X)
+        y = np.ascontiguousarray(incoming.y).reshape(len(incoming.weight), len(self._alphas))
+        self._moments.check(Rows(X, y, incoming.weight))
+
+    def _learn(self, block: RowBlock) -> None:
+        self._moments.learn(_as_rows(block))
+
+    def _forget(self, block: RowBlock) -> None:
+        self._moments.forget(_as_rows(block))
+
+    def _rebuild(self, owner: Owner) -> None:
+        self._moments.rebuild(lambda: _all_rows(owner))
+
+    def is_settled(self) -> bool:
+        """Whether scales and sums are those of the rows."""
+        return self._moments.is_settled
+
+    def _settle(self, owner: Owner) -> None:
+        self._moments.settle(lambda: _all_rows(owner))
+
+    def publish(self, owner: Owner) -> LeastSquaresState:
+        """Return the solution."""
+        if self._moments.n_rows == 0:
+            raise DegenerateRowsError(
+                f"This {self._model_name} has no row of a weight above 0 left, so there is nothing to predict from. "
+                "Call partial_fit or fit."
+            )
+        coef, rank = self._coefficients()
+        if not np.isfinite(coef).all():
+            raise DegenerateRowsError(
+                f"{np.count_nonzero(~np.isfinite(coef))} of {coef.size} coefficients of this {self._model_name} are "
+                "too large for float64. Scale X and y to sizes that are nearer to each other."
+            )
+        has_columns = owner.targets.schema()["target_dimensions"] == 2
+        is_flat = not has_columns or (self._ravel_one_target and len(coef) == 1)
+        coef = np.ascontiguousarray(coef[0] if is_flat else coef)
+        coef.flags.writeable = False
+        return LeastSquaresState(coef, self._intercepts(np.atleast_2d(coef), has_columns=has_columns), rank)
+
+    def _coefficients(self) -> tuple[np.ndarray, int]:
+        """Return coefficients of shape (n_targets, n_features), and the rank of the matrix."""
+        gram, moments, denominator = self._normal_equations()
+        shifts = self._moments.shifts[1:].astype(np.int64)
+        of_features, of_targets = shifts[: self._n_features], shifts[self._n_features :]
+        coef, rank = np.empty(moments.shape[:2]), 0
+        for alpha in np.unique(self._alphas).tolist():
+            chosen = np.flatnonzero(self._alphas == alpha)
+            # Column j was multiplied by 2**shift: what is solved for is coef * 2**(shift of target - shift of column).
+            used = np.ones(self._n_features, dtype=bool) if alpha else ~self._constant_features()
+            solution = solve(
+                gram * (used & used[:, None])[:, :, None],
+                np.ascontiguousarray(moments[chosen].swapaxes(0, 1)) * used[:, None, None],
+                denominator=denominator,
+                ridge=alpha,
+                ridge_log2=of_features,
+                scale_log2=of_features[:, None] - of_targets[chosen],
+            )
+            coef[chosen], rank = solution.coefficients.T, solution.rank
+        return coef, rank
+
+    def _constant_features(self) -> np.ndarray:
+        """Return the columns whose spread may be rounding: without a penalty they would have arbitrary coefficients."""
+        if not self._fit_intercept:
+            return np.zeros(self._n_features, dtype=bool)
+        return self._moments.constant_columns()[: self._n_features]
+
+    def _normal_equations(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return Gram matrix and moments in limbs, about the means where there is an intercept, and what divides both.
+
+        The matrix is (n_features, n_features, n_limbs), its upper triangle zero; moments are (n_targets, n_features,
+        n_limbs).
+        """
+        d, n_targets = self._n_features, len(self._alphas)
+        if self._fit_intercept:
+            packed, first, denominator = self._moments.numerator_limbs(), 0, self._moments.sums()[0]
+        else:
+            packed, first, denominator = self._moments.limbs(), 1, 1
+
+        def row(i: int) -> np.ndarray:
+            start = (first + i) * (first + i + 1) // 2 + first
+            return packed[start : start + i + 1]
+
+        gram = np.zeros((d, d, packed.shape[1]), dtype=np.int64)
+        for i in range(d):
+            gram[i, : i + 1] = row(i)
+        moments = np.empty((n_targets, d, packed.shape[1]), dtype=np.int64)
+        for target in range(n_targets):
+            moments[target] = row(d + target)[:d]
+        return gram, moments, denominator
+
+    def _intercepts(self, coef: np.ndarray, *, has_columns: bool) -> Any:
+        """Return what the means leave to the intercept: the nearest float64 to mean(y) - mean(X) coef."""
+        if not self._fit_intercept:
+            return 0.0
+        total, *sums = self._moments.sums()
+        of_total, *shifts = self._moments.shifts.tolist()
+        intercepts = np.empty(len(coef))
+        for target, row in enumerate(coef):
+            at = self._n_features + target
+            products, exponent = _exact_products(row, sums, shifts)
+            lowest = min(exponent, -shifts[at])
+            numerator = (sums[at] << (-shifts[at] - lowest)) - (products << (exponent - lowest))
+            intercepts[target] = nearest_ratio(numerator, total, of_total + lowest)
+        intercepts.flags.writeable = False
+        return intercepts if has_columns else intercepts[0]
+
+    def digest_parts(self, owner: Owner) -> list[bytes]:
+        """Return the exact sums and their scales."""
+        return self._moments.digest_parts()
+
+    def nbytes(self) -> int:
+        """Return the size of the sums in bytes."""
+        return self._moments.nbytes()
+
+
+def _csr_rows(X: Any) -> CsrRows:
+    indptr, indices, data = as_native(X)
+    return CsrRows(indptr, indices.astype(np.int32, copy=False), data)
+
+
+def _exact_products(coef: np.ndarray, sums: list[int], shifts: list[int]) -> tuple[int, int]:
+    """Return (integer, exponent) whose value integer * 2**exponent is the sum of coef * sums / 2**shifts."""
+    fractions, exponents = np.frexp(coef)
+    integers = np.ldexp(fractions, 53).astype(np.int64).tolist()
+    powers = [e - 53 - shift for e, shift in zip(exponents.tolist(), shifts, strict=False)]
+    lowest = min(powers)
+    terms = zip(integers, sums, powers, strict=False)
+    return sum((integer * s) << (power - lowest) for integer, s, power in terms), lowest
+
+
+def _as_rows(block: RowBlock) -> Rows:
+    return Rows(block.X, block.y, block.weight)
+
+
+def _all_rows(owner: Owner) -> Iterator[Rows]:
+    return map(_as_rows, owner.effective_blocks())

@@ -1,0 +1,41 @@
+"""Models whose digests are written down: what they are may only change on purpose."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
+
+
+def golden_models() -> Iterator[tuple[str, Any]]:
+    """Yield fitted models that have learned and forgotten, on tables made by integer arithmetic alone."""
+    X, y, weight, subjects = _table(60, 5)
+    int_ids = np.arange(60) * 7919 - 100_000
+    str_ids = [f"id-{i}é" for i in range(60)]
+    for Estimator, params in ((BernoulliNB, {"binarize": 2.5}), (CategoricalNB, {"min_categories": 9})):
+        name = Estimator.__name__
+        yield (
+            f"{name}, dense, int64 ids",
+            Estimator(**params).fit(X, y, sample_ids=int_ids).partial_forget(int_ids[3:9]),
+        )
+        yield (
+            f"{name}, float32, weights, subjects",
+            Estimator(**params)
+            .fit(X.astype(np.float32), y, weight, sample_ids=str_ids, subject_ids=subjects)
+            .partial_forget(subject_ids=[4, 7]),
+        )
+        yield (
+            f"{name}, csr, declared str classes",
+            Estimator(**params, classes=["a", "b", "c", "d"])
+            .fit(sp.csr_array(X), np.array(list("abc"))[y], weight)
+            .partial_forget(np.arange(0, 60, 5)),
+        )
+
+
+def _table(n: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    state = np.arange(1, n * (d + 2) + 1, dtype=np.uint64) * np.uint64(6364136223846793005)
+    words = ((state ^ (state >> np.uint64(29))) >> np.uint64(33)).astype(np.int64).reshape(n, d + 2)
+    weight = np.ldexp(1.0 + words[:, d] % 1000 / 1024.0, (words[:, d] % 61 - 30).astype(np.int32))
+    return (words[:, :d] % 8).astype(float), words[:, d + 1] % 3, weight, np.arange(n) // 4
