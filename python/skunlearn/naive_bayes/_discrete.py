@@ -1,6 +1,7 @@
 """What the naive Bayes classifiers over counts share: priors, smoothing, prediction."""
 
 import warnings
+from abc import abstractmethod
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Self
@@ -45,9 +46,9 @@ class DiscreteNBState:
     class_count_: np.ndarray
     class_log_prior_: np.ndarray
 
+    @abstractmethod
     def joint_log_likelihood(self, X: Any) -> np.ndarray:
         """Return log P(x, y), of shape (n_samples, n_classes); a row alone gives the bits that it gives in bulk."""
-        raise NotImplementedError
 
 
 class DiscreteNB(ClassifierMixin, ForgetMixin):
