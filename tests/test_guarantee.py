@@ -6,6 +6,8 @@ import json
 import pytest
 
 from skunlearn import Guarantee
+from skunlearn.decomposition import PCA
+from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis
 from skunlearn.guarantee import weakest
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
@@ -43,7 +45,7 @@ def test_a_chain_promises_its_weakest_link() -> None:
         assert weakest([*KINDS[:stronger], kind]) == weakest([kind, *KINDS[:stronger]]) == kind
 
 
-@pytest.mark.parametrize("Estimator", [BernoulliNB, CategoricalNB])
+@pytest.mark.parametrize("Estimator", [BernoulliNB, CategoricalNB, LinearDiscriminantAnalysis, PCA])
 def test_the_models_are_exact(Estimator: type) -> None:
     """Exact means no epsilon, no distance, nothing uncovered; also after forgetting."""
     model = Estimator().fit([[0, 1], [1, 0], [1, 1]], [0, 1, 1])

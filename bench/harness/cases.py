@@ -10,6 +10,8 @@ from harness.datasets import Table
 from harness.forgetting import Say, Sizes, measure_forgetting
 from harness.id_index import measure_ids
 from harness.overhead import measure_overhead
+from skunlearn.decomposition import PCA
+from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.linear_model import LinearRegression, Ridge
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
@@ -54,6 +56,19 @@ def _ridge(name: str) -> tuple[Any, Table]:
     return Ridge(), datasets.regression(name)
 
 
+def _linear_discriminant_analysis(name: str) -> tuple[Any, Table]:
+    return LinearDiscriminantAnalysis(), datasets.labelled(name)
+
+
+def _quadratic_discriminant_analysis(name: str) -> tuple[Any, Table]:
+    """Return an estimator for a table: pixels of digits that never vary ask for a regularised covariance."""
+    return QuadraticDiscriminantAnalysis(reg_param=0.1 if name == "digits" else 0.0), datasets.labelled(name)
+
+
+def _pca(name: str) -> tuple[Any, Table]:
+    return PCA(10, svd_solver="covariance_eigh"), datasets.labelled(name)
+
+
 def _forgetting(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
     return measure_forgetting(*make(name), sizes, say)
 
@@ -65,12 +80,16 @@ def _overhead(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Sizes,
 _GENERATED = ("generated_1e4", "generated_1e5", "generated_1e6")
 _QUICK_TABLES = ("diabetes", "digits", "generated_1e4")
 _REGRESSION = ("diabetes", "california_housing", "ccpp", "bike_hour", *_GENERATED)
+_LABELLED = ("digits", *_GENERATED)
 #: Family: what makes its estimator and table, and its tables.
 _FORGETTING = {
     "bernoulli_nb": (_bernoulli, ("digits", "mushroom", "a9a", "adult", "kddcup99_10pct", *_GENERATED)),
     "categorical_nb": (_categorical, ("digits", "mushroom", "adult", "kddcup99_10pct", *_GENERATED)),
     "linear_regression": (_linear_regression, _REGRESSION),
     "ridge": (_ridge, _REGRESSION),
+    "linear_discriminant_analysis": (_linear_discriminant_analysis, _LABELLED),
+    "quadratic_discriminant_analysis": (_quadratic_discriminant_analysis, _LABELLED),
+    "pca": (_pca, _LABELLED),
 }
 
 CASES = (

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.datasets import load_diabetes, load_digits
 
-__all__ = ["Table", "arrays_of", "binary", "categorical", "missing_file", "regression"]
+__all__ = ["Table", "arrays_of", "binary", "categorical", "labelled", "missing_file", "regression"]
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -88,6 +88,12 @@ def categorical(name: str) -> Table:
         return Table(name, X.astype(np.int64), y)
     frame, y = _load(name)
     return Table(name, _codes(frame, n_bins=10), y)
+
+
+def labelled(name: str) -> Table:
+    """Return a table of numbers as they are, and class labels."""
+    X, y = _NUMBERS[name]()
+    return Table(name, X.astype(np.float64), y)
 
 
 def regression(name: str) -> Table:

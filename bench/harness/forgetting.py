@@ -169,7 +169,7 @@ class _Trial:
     def reads(self) -> Iterator[dict[str, Any]]:
         """Time the first prediction of a row after a deletion, which does what was put off, and the next one."""
         model = self.fit()
-        predict = partial(model.predict, self.held_out[0][:1])
+        predict = partial(model.predict if hasattr(model, "predict") else model.transform, self.held_out[0][:1])
         first, following = Samples(), Samples()
         with quiet():
             for i, position in enumerate(self.random_order[: min(self.sizes.n_reads + 1, self.n // 2)]):
@@ -262,12 +262,15 @@ def _flush(model: Any) -> Samples:
 
 def _has_moved(model: Any, before: Any, n_rows: int) -> bool:
     """Whether a model is no longer the one before, and where it counts rows, is one of `n_rows`."""
-    if is_classifier(model):
+    if hasattr(model, "class_count_"):
         return bool(model.class_count_.sum() == n_rows < before.class_count_.sum())
-    return not np.array_equal(model.coef_, before.coef_)
+    name = next(name for name in ("means_", "coef_", "components_") if hasattr(model, name))
+    return not np.array_equal(getattr(model, name), getattr(before, name))
 
 
 def _score(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
+    if not hasattr(model, "predict"):
+        return {"log_likelihood": float(model.score(X))}
     if not is_classifier(model):
         return {"r2": float(r2_score(y, model.predict(X)))}
     proba = model.predict_proba(X)

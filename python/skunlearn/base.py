@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -368,6 +368,8 @@ class ForgetMixin(BaseEstimator):
             Sizes in bytes. `fit` itself needs, for a moment, a validated copy of the input on top.
         """
         X = X.tocsr() if sp.issparse(X) else np.asanyarray(X)
+        if not (is_classifier(self) or is_regressor(self)):
+            n_targets = 0
         ids = None if sample_ids is None else parse_ids(sample_ids, "sample_ids")
         return MemoryEstimate(
             rows=estimate_rows_nbytes(X, self._stored_dtype(X), n_targets),

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from skunlearn.class_codes import ClassCodes
-from skunlearn.exceptions import SkunlearnWarning, UnknownSampleError
+from skunlearn.decomposition import PCA
+from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis
+from skunlearn.exceptions import DegenerateRowsError, SkunlearnWarning, UnknownSampleError
 from skunlearn.live import LiveModel
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 from skunlearn.naive_bayes._bernoulli import _BernoulliCore
@@ -542,3 +544,30 @@ class WeightSquared(BernoulliNB):
     def _incoming(self, X, y, sample_weight, sample_ids, subject_ids, store=None):
         squared = None if sample_weight is None else np.asarray(sample_weight, dtype=float) ** 2
         return super()._incoming(X, y, squared, sample_ids, subject_ids, store)
+
+
+class StaleProjection(PCA):
+    """It transforms with the components of the first time."""
+
+    def transform(self, X):
+        first = vars(self).setdefault("_first", self._published())
+        return first.transform(self._check_X(self, X, reset=False))
+
+
+class _StickyStateCore(_Wrapped):
+    last = None
+
+    def publish(self, owner):
+        try:
+            self.last = self.core.publish(owner)
+        except DegenerateRowsError:
+            if self.last is None:
+                raise
+        return self.last
+
+
+class AnswersAsBefore(LinearDiscriminantAnalysis):
+    """Where the rows that are left determine no model, it goes on answering with the last one."""
+
+    def _make_core(self, params, rows):
+        return _StickyStateCore(super()._make_core(params, rows))

@@ -1,5 +1,7 @@
 """Every estimator forgets as it promises."""
 
+from skunlearn.decomposition import PCA
+from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.linear_model import LinearRegression, Ridge
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 from skunlearn.utils.estimator_checks import parametrize_with_forgetting_checks
@@ -9,6 +11,14 @@ ESTIMATORS = [
     BernoulliNB(alpha=0, binarize=0.5, classes=[-1, 3, 10], class_prior=[0.2, 0.3, 0.5]),
     CategoricalNB(),
     CategoricalNB(alpha=0.5, fit_prior=False, min_categories=8, classes=["a", "b", "c"]),
+    LinearDiscriminantAnalysis(),
+    LinearDiscriminantAnalysis("eigen", 0.5, [0.2, 0.3, 0.5], 1, True, classes=[-1, 3, 10]),
+    QuadraticDiscriminantAnalysis(),
+    QuadraticDiscriminantAnalysis(
+        solver="eigen", shrinkage=0.5, priors=[0.2, 0.3, 0.5], store_covariance=True, tol=0, classes=[-1, 3, 10]
+    ),
+    PCA(),
+    PCA(0.7, whiten=True, random_state=0),
     LinearRegression(),
     LinearRegression(fit_intercept=False),
     Ridge(),

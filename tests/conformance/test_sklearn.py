@@ -2,6 +2,8 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from skunlearn.decomposition import PCA
+from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.linear_model import LinearRegression, Ridge
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
@@ -10,6 +12,12 @@ ESTIMATORS = [
     BernoulliNB(alpha=0.1, binarize=0.5, fit_prior=False),
     CategoricalNB(),
     CategoricalNB(alpha=0.5, min_categories=30, fit_prior=False),
+    LinearDiscriminantAnalysis(),
+    LinearDiscriminantAnalysis("eigen", shrinkage=0.1),
+    QuadraticDiscriminantAnalysis(),
+    QuadraticDiscriminantAnalysis(solver="eigen", shrinkage=0.1, store_covariance=True),
+    PCA(),
+    PCA(0.7, whiten=True),
     LinearRegression(),
     LinearRegression(fit_intercept=False),
     Ridge(),

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from skunlearn.decomposition import PCA
+from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
 
@@ -32,6 +34,19 @@ def golden_models() -> Iterator[tuple[str, Any]]:
             .fit(sp.csr_array(X), np.array(list("abc"))[y], weight)
             .partial_forget(np.arange(0, 60, 5)),
         )
+    for Estimator in (LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis, PCA):
+        name, target = Estimator.__name__, () if Estimator is PCA else (y,)
+        yield (
+            f"{name}, dense, int64 ids",
+            Estimator().fit(X, *target, sample_ids=int_ids).partial_forget(int_ids[3:9]),
+        )
+        yield (
+            f"{name}, float32, subjects",
+            Estimator()
+            .fit(X.astype(np.float32), *target, sample_ids=str_ids, subject_ids=subjects)
+            .partial_forget(subject_ids=[4, 7]),
+        )
+    yield "PCA, csr", PCA(2).fit(sp.csr_array(X)).partial_forget(np.arange(0, 60, 5))
 
 
 def _table(n: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -100,7 +100,9 @@ def eigen_rows(matrix):
         for i, x in enumerate(u):
             row = basis[first + i]
             row[first:] = [r + -(x / height) * p for r, p in zip(row[first:], product, strict=True)]
-    vectors = [list(column) for column in zip(*basis, strict=True)]
+    vectors = [list(column) for column in zip(*basis, strict=True)][::-1]
+    diagonal.reverse()
+    beside[: d - 1] = beside[: d - 1][::-1]
     diagonalise(diagonal, beside, vectors)
     return diagonal, vectors
 

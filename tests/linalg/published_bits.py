@@ -8,6 +8,8 @@ import scipy.linalg
 from threadpoolctl import threadpool_info
 
 from skunlearn._linalg.solve import eigh_fixed, solve
+from skunlearn.decomposition import PCA
+from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 
 
 def integer_gram(seed, n_rows, d, rank):
@@ -19,6 +21,17 @@ def integer_gram(seed, n_rows, d, rank):
     return table.T @ table, table.T @ target
 
 
+def published_by_estimators(d):
+    """Return attributes and answers of the estimators whose bits rest on eigenvectors."""
+    rng = np.random.default_rng(d)
+    X, y = np.add.accumulate(rng.normal(size=(6 * d, d)), axis=1), rng.integers(0, 3, 6 * d)
+    pca, linear = PCA().fit(X), LinearDiscriminantAnalysis().fit(X, y)
+    quadratic = QuadraticDiscriminantAnalysis(reg_param=0.1).fit(X, y)
+    yield from (pca.components_, pca.explained_variance_, pca.transform(X), pca.score_samples(X))
+    yield from (linear.coef_, linear.intercept_, linear.scalings_, linear.predict_proba(X), linear.transform(X))
+    yield from (*quadratic.rotations_, *quadratic.scalings_, quadratic.decision_function(X))
+
+
 def main():
     certified, lapack = hashlib.sha256(), hashlib.sha256()
     for seed, (d, rank) in enumerate([(3, 3), (40, 40), (40, 31), (100, 100), (220, 220)]):
@@ -27,6 +40,8 @@ def main():
         floats = gram.astype(float)
         if d <= 100:
             for part in eigh_fixed(floats):
+                certified.update(part.tobytes())
+            for part in published_by_estimators(d):
                 certified.update(part.tobytes())
         lapack.update(scipy.linalg.solve(floats + np.eye(d), moments.astype(float), assume_a="pos").tobytes())
     cores = sorted({str(pool["architecture"]) for pool in threadpool_info() if pool["internal_api"] == "openblas"})

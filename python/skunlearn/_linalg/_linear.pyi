@@ -15,3 +15,10 @@ def predict_csr(
     intercept: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None: ...
+def squared_distances(
+    X: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    whitening: NDArray[np.float64],
+    scratch: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None: ...

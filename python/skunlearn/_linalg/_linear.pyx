@@ -65,3 +65,36 @@ def predict_csr(
                     j = indices[p]
                     lanes[j % N_LANES] += <double> data[p] * coef[t, j]
                 out[i, t] = intercept[t] + combine(lanes)
+
+
+def squared_distances(
+    const double[:, ::1] X,
+    const double[::1] mean,
+    const double[:, ::1] whitening,
+    double[::1] scratch,  # OUT: (d,)
+    double[::1] out,      # OUT: (m,)
+):
+    """Write |whitening (x - mean)|^2 for each row, with whitening (k, d): products as in `predict_dense`, squares in
+    order.
+    """
+    cdef Py_ssize_t i, t, j, chunk, d = X.shape[1]
+    cdef Py_ssize_t n_chunks = d // N_LANES, n_tail = d % N_LANES
+    cdef double[N_LANES] lanes
+    cdef double total, value
+    with nogil:
+        for i in range(X.shape[0]):
+            for j in range(d):
+                scratch[j] = X[i, j] - mean[j]
+            total = 0.0
+            for t in range(whitening.shape[0]):
+                for j in range(N_LANES):
+                    lanes[j] = 0.0
+                for chunk in range(n_chunks):
+                    j = chunk * N_LANES
+                    add_products(&scratch[j], &whitening[t, j], N_LANES, lanes)
+                if n_tail > 0:
+                    j = n_chunks * N_LANES
+                    add_products(&scratch[j], &whitening[t, j], n_tail, lanes)
+                value = combine(lanes)
+                total += value * value
+            out[i] = total

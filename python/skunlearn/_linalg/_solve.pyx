@@ -692,6 +692,15 @@ cdef bint diagonalise(
     return True
 
 
+cdef inline void reverse(double* x, Py_ssize_t stride, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef double value
+    for i in range(n // 2):
+        value = x[i * stride]
+        x[i * stride] = x[(n - 1 - i) * stride]
+        x[(n - 1 - i) * stride] = value
+
+
 def eigh_rows(
     double[:, ::1] matrix,   # IN and OUT: symmetric, entries of at most about 1; scratch afterwards
     double[::1] values,      # OUT: eigenvalues, in no order
@@ -712,6 +721,12 @@ def eigh_rows(
                 value = vectors[i, j]
                 vectors[i, j] = vectors[j, i]
                 vectors[j, i] = value
+        # QL begins at the top and keeps small eigenvalues best from there; the reduction of a matrix whose large
+        # entries come first has left them at the top.
+        reverse(&values[0], 1, d)
+        reverse(scratch, 1, d - 1)
+        for j in range(d):
+            reverse(&vectors[0, j], d, d)
         converged = diagonalise(&values[0], scratch, d, &vectors[0, 0])
     free(scratch)
     return converged

@@ -474,14 +474,16 @@ class Moments:
 
 
 def _by_code(Q: np.ndarray, codes: np.ndarray | None) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the rows of each code."""
+    """Yield the rows of each code; copies are wiped."""
     if codes is None:
         yield 0, Q
     elif (codes == codes[0]).all():
         yield int(codes[0]), Q
     else:
         for code in np.unique(codes).tolist():
-            yield code, Q[codes == code]
+            chosen = Q[codes == code]
+            yield code, chosen
+            chosen.fill(0)
 
 
 def _as_integers(limbs: np.ndarray) -> list[int]:

@@ -7,6 +7,8 @@ import numpy as np
 from sklearn.datasets import load_diabetes, load_digits
 
 from skunlearn.base import ForgetMixin
+from skunlearn.decomposition import PCA
+from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.linear_model import LinearRegression, Ridge
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
@@ -74,4 +76,7 @@ EXHIBITS = (
     Exhibit(CategoricalNB(min_categories=9), "generated", generated, n_single=1000, n_refits=5),
     Exhibit(Ridge(), "diabetes", diabetes),
     Exhibit(LinearRegression(), "generated", generated_numbers, n_single=1000, n_refits=5),
+    Exhibit(LinearDiscriminantAnalysis(), "digits", digits),
+    Exhibit(QuadraticDiscriminantAnalysis(reg_param=0.1), "digits", digits),
+    Exhibit(PCA(), "digits", digits),
 )

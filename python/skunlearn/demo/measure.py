@@ -169,5 +169,5 @@ def _differences(model: Any, refitted: Any, X: np.ndarray) -> tuple[str, ...]:
 
 
 def _predictions(model: Any, X: np.ndarray) -> bytes:
-    predict = getattr(model, "predict_proba", model.predict)
-    return bytes(np.ascontiguousarray(predict(X)).tobytes())
+    name = next(name for name in ("predict_proba", "predict", "transform") if hasattr(model, name))
+    return bytes(np.ascontiguousarray(getattr(model, name)(X)).tobytes())

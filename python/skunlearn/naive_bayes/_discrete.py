@@ -10,6 +10,7 @@ import numpy as np
 from _unlearn_native._native import exp, ln, log_normalize
 from sklearn.base import ClassifierMixin
 
+from skunlearn._linalg.fixed_order import freeze, sum_in_order
 from skunlearn.base import ForgetMixin, fitted_attribute
 from skunlearn.exceptions import DegenerateRowsError
 from skunlearn.live import Owner
@@ -276,14 +277,3 @@ def class_log_prior(params: dict[str, Any], class_count: np.ndarray, has_rows: n
     else:
         log_prior = np.full(n_classes, -ln(np.array([float(n_classes)]))[0])
     return np.where(has_rows, log_prior, -np.inf)
-
-
-def sum_in_order(terms: np.ndarray) -> np.ndarray:
-    """Sum each row of `terms` from left to right: how NumPy's own sum rounds depends on the machine."""
-    return np.add.accumulate(terms, axis=1)[:, -1]
-
-
-def freeze(*arrays: np.ndarray) -> None:
-    """Make published arrays read-only: they are one object for all readers."""
-    for array in arrays:
-        array.flags.writeable = False

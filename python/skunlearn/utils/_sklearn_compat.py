@@ -7,9 +7,18 @@ from typing import Any
 import scipy.sparse as sp
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import validation
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 
-__all__ = ["Interval", "StrOptions", "check_sample_weight", "fit_context", "validate_data"]
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "RealNotInt",
+    "StrOptions",
+    "check_array",
+    "check_sample_weight",
+    "fit_context",
+    "validate_data",
+]
 
 _REFUSES_ZEROS = "allow_all_zero_weights" in signature(validation._check_sample_weight).parameters
 
@@ -37,6 +46,14 @@ def _without_repeats(X: Any) -> Any:
     X = X.copy()
     X.sum_duplicates()
     return X
+
+
+def check_array(X: Any, **options: Any) -> Any:
+    """As scikit-learn's, but no value stands in an error."""
+    try:
+        return validation.check_array(X, **options)
+    except ValueError as error:
+        raise _without_values(error, options.get("input_name", "X")) from None
 
 
 def check_sample_weight(sample_weight: Any, X: Any, **options: Any) -> Any:

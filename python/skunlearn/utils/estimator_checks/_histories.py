@@ -18,6 +18,7 @@ from skunlearn.utils.estimator_checks._models import (
     beside,
     forget,
     fresh,
+    hold,
     learn,
     observe,
     quiet,
@@ -67,7 +68,6 @@ def check_histories(estimator: Any) -> None:
 
 def _machine(estimator: Any) -> Any:
     """Return the state machine for an estimator; its rules are thin, so that a printed script reads well."""
-    from hypothesis import assume
     from hypothesis import strategies as st
     from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -92,7 +92,7 @@ def _machine(estimator: Any) -> Any:
 
         @initialize(rows=rows, ids=kinds, labels=st.sampled_from(sorted(pools.labels)), weighted=st.booleans())
         def begin(self, rows: list[Row], ids: str, labels: str, weighted: bool) -> None:
-            assume(self.history.begin(rows, ids, labels, weighted))
+            self.history.begin(rows, ids, labels, weighted)
 
         @rule(rows=rows)
         def fit(self, rows: list[Row]) -> None:
@@ -188,12 +188,15 @@ class _History:
 
     # --- what the rules do -------------------------------------------------------------------------------------------
 
-    def begin(self, rows: list[Row], ids: str, labels: str, weighted: bool) -> bool:
-        """Fit for the first time; return whether the rows determine a model."""
+    def begin(self, rows: list[Row], ids: str, labels: str, weighted: bool) -> None:
+        """Fit for the first time; rows that determine no model are learned."""
         self.all_ids = _INT_IDS if ids == "int" else _STR_IDS
         self.labels = self.pools.labels[labels]
         self.weighted = weighted and self.pools.weights is not None
-        return self.refit([rows[0]._replace(weight=0), *rows[1:]])  # fit refuses rows that all have weight 0
+        rows = [rows[0]._replace(weight=0), *rows[1:]]  # fit refuses rows that all have weight 0
+        if not self.refit(rows):
+            self.live = dict(zip(self.all_ids, rows, strict=False))
+            hold(self.model, self.table(self.live))
 
     def refit(self, rows: list[Row]) -> bool:
         """Fit anew; return whether the rows determine a model. If they do not, nothing has changed."""

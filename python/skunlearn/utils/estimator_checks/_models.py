@@ -4,6 +4,7 @@ import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,9 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 
 from skunlearn.digest import reference_fit, state_digest
-from skunlearn.exceptions import SkunlearnWarning
+from skunlearn.exceptions import DegenerateRowsError, SkunlearnWarning
 from skunlearn.key import Key
-from skunlearn.utils.estimator_checks._tables import Table
+from skunlearn.utils.estimator_checks._tables import Table, determining_table
 
 __all__ = [
     "assert_equals_refit",
@@ -25,6 +26,7 @@ __all__ = [
     "fit",
     "forget",
     "fresh",
+    "hold",
     "learn",
     "observe",
     "public_attributes",
@@ -57,9 +59,20 @@ def fresh(estimator: Any, key: int = 0) -> Any:
 
 
 def fit(estimator: Any, table: Table, key: int = 0) -> Any:
-    """Return a fresh clone fitted on a table."""
+    """Return a fresh clone that holds the rows of a table, also where `fit` refuses them: they determine no model."""
     model = fresh(estimator, key)
-    return model.fit(*_positional(table), **beside(table))
+    try:
+        return model.fit(*_positional(table), **beside(table))
+    except DegenerateRowsError:
+        return hold(model, table)
+
+
+def hold(model: Any, table: Table) -> Any:
+    """Bring a model to hold rows that `fit` refuses: fit it on others, forget those, and learn."""
+    others = determining_table(model, table)
+    model.fit(*_positional(others), **beside(others))
+    forget(model, others.sample_ids)
+    return learn(model, replace(table, implicit_ids=False))
 
 
 def learn(model: Any, table: Table) -> Any:
@@ -131,8 +144,16 @@ def observe(model: Any, X: Any) -> dict[str, Any]:
         seen["rows of X accepted"] = encode(accepted)
         if isinstance(accepted, np.ndarray):
             asked = X if accepted.all() else X[accepted]
-            seen |= {f"{name}(X)": encode(getattr(model, name)(asked)) for name in names if accepted.any()}
+            seen |= {f"{name}(X)": encode(_answer(getattr(model, name), asked)) for name in names if accepted.any()}
     return seen
+
+
+def _answer(method: Any, X: Any) -> Any:
+    """Return what a method says; the rows may determine what another method says, and not this."""
+    try:
+        return method(X)
+    except NotFittedError as error:
+        return error
 
 
 def _accepted(method: Any, X: Any) -> Any:

@@ -67,7 +67,7 @@ def check_persistence(estimator: Any) -> None:
     _check_fresh_process(forget(fit(estimator, table), table.ids([0, 1])))
     _check_damage(estimator, fit(estimator, table))
     if has_fit_parameter(estimator, "forgettable"):
-        _check_unforgettable(estimator, table)
+        _check_unforgettable(estimator, ordinary_table(estimator))
     assert "_live" not in vars(clone(fit(estimator, table))), "clone keeps fitted state."
 
 

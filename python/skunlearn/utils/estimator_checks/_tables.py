@@ -9,10 +9,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-__all__ = ["Table", "deletions", "hostile_tables", "label_pool", "ordinary_table", "takes_weights", "value_pool"]
+from skunlearn.exceptions import DegenerateRowsError
+
+__all__ = [
+    "Table",
+    "deletions",
+    "determining_table",
+    "hostile_tables",
+    "label_pool",
+    "ordinary_table",
+    "takes_weights",
+    "value_pool",
+]
 
 Ids = np.ndarray | list[str]
 
@@ -22,8 +34,8 @@ _STR_IDS = ("", "\0", "a\0", "a", "\u00e9", "e\u0301", "\u96ea", "\U00010348", "
 _WEIGHTS = (1.0, 0.0, 5e-324, 1e300, 0.1, 3.0, 1e-308, 1.0)
 #: No -1e308: beside 1e308 it makes scikit-learn's own validation add infinities of both signs.
 _ANY_VALUES = (0.0, -0.0, 5e-324, -5e-324, 1e-308, 1e308, -1e16, 1.0, 1.0 + 2**-52, 1e16, 2.0**53, 2.0**53 + 2)
-#: What times the root of a weight of 1e300 is still finite: regressors weight their rows so, and refuse others.
-_LARGEST_WEIGHTED = 1e150
+#: What is still finite when it is squared, or multiplied by the root of a weight of 1e300.
+_LARGEST_SQUARED = 1e150
 _LABELS: dict[str, list[Any]] = {"str": ["no", "yes", "\u00e4rger"], "int": [3, -1, 10], "bool": [True, False]}
 
 
@@ -105,8 +117,8 @@ def value_pool(estimator: Any, style: str) -> list[float]:
     if style == "grid":
         return [0.0, 1.0, 2.0] if tags.positive_only else [-1.0, 0.0, 1.0]
     pool = [value for value in _ANY_VALUES if value >= 0 or not tags.positive_only]
-    if get_tags(estimator).estimator_type == "regressor":
-        pool = [min(value, _LARGEST_WEIGHTED) for value in pool]
+    if get_tags(estimator).estimator_type == "regressor" or _overflows(estimator):
+        pool = [min(value, _LARGEST_SQUARED) for value in pool]
     return [*pool, np.nan] if tags.allow_nan else pool
 
 
@@ -136,7 +148,42 @@ def ordinary_table(estimator: Any, n: int = 24, n_features: int = 3, *, seed: in
     rng = np.random.default_rng(seed)
     X = rng.choice(value_pool(estimator, "grid"), size=(n, n_features))
     y = _targets(estimator, n, rng, labels)
-    return Table("ordinary", X, y, rng.permutation(n).astype(np.int64) * 10)
+    sample_ids = rng.permutation(n).astype(np.int64) * 10
+    if y is not None and not _fits(estimator, X, y):  # it asks for more than one row a class
+        y = rng.permutation(np.resize(label_pool(estimator, labels), n))
+    return Table("ordinary", X, y, sample_ids)
+
+
+def determining_table(estimator: Any, like: Table) -> Table:
+    """Return rows in general position, of the kinds of `like`, which determine a model of any kind."""
+    n, d = 12 * (like.X.shape[1] + 1), like.X.shape[1]
+    X = np.abs(np.random.default_rng(0).normal(size=(n, d)))
+    y = like.y
+    if y is not None and y.dtype.kind in "Uib":
+        y = np.resize(label_pool(estimator, {"U": "str", "i": "int", "b": "bool"}[y.dtype.kind]), n)
+    elif y is not None:
+        y = np.resize([0.0, 1.0, -1.0], n)
+    ids: Ids = [f"other-{i}" for i in range(n)] if isinstance(like.sample_ids, list) else np.arange(n, dtype=np.int64)
+    subjects: Ids | None = None if like.subject_ids is None else np.arange(n, dtype=np.int64)
+    if isinstance(like.subject_ids, list):
+        subjects = [f"other-{i}" for i in range(n)]
+    return Table("rows in general position", X, y, ids, subjects)
+
+
+def _overflows(estimator: Any) -> bool:
+    """Return whether a huge value among others leaves no model, since its square is infinite."""
+    blank = Table("", np.zeros((0, 2)), _targets(estimator, 4, np.random.default_rng(0), "int"), np.arange(0))
+    table = determining_table(estimator, blank)
+    table.X[0, 0] = max(_ANY_VALUES)
+    return not _fits(estimator, table.X, table.y)
+
+
+def _fits(estimator: Any, X: np.ndarray, y: np.ndarray | None) -> bool:
+    try:
+        clone(estimator).fit(X, *(() if y is None else (y,)))
+    except DegenerateRowsError:
+        return False
+    return True
 
 
 def hostile_tables(estimator: Any, *, tall: bool = False) -> Iterator[Table]:
