@@ -81,6 +81,7 @@ def render(records: Iterable[Record]) -> dict[str, str]:
         "memory": _table(_MEMORY_HEAD, _memory, forgetting),
         "quality": _table(_QUALITY_HEAD, _quality, forgetting),
         "ids": _table(_IDS_HEAD, _ids, [run for run in runs if run["case"]["name"].startswith("ids/")]),
+        "gram": _table(_GRAM_HEAD, _gram, [run for run in runs if _find(run, "gram")]),
         "overhead": _table(_OVERHEAD_HEAD, _overhead, [run for run in runs if _find(run, "core_forget")]),
         "conditions": _conditions(runs) or _NO_RUN,
     }
@@ -145,6 +146,9 @@ _QUALITY_HEAD = ["estimator", "table", "held out", "before", "after", "refit, sc
 _IDS_HEAD = [
     "ids", "rows", "check of input", "build", "look-up, an id", "index bytes a row", "build, dict", "look-up, dict",
     "bytes a row, dict",
+]  # fmt: skip
+_GRAM_HEAD = [
+    "table", "rows x features", "exact sums", "plain BLAS", "exact / plain", "fit", "fit, scikit-learn", "fit / fit",
 ]  # fmt: skip
 _OVERHEAD_HEAD = ["estimator", "partial_forget of a row", "core alone", "difference"]
 
@@ -230,6 +234,15 @@ def _ids(run: Record) -> list[Row]:
             f"{memory['dict_bytes'] / n:.1f}" if "dict_bytes" in memory else "-",
         ]
     ]
+
+
+def _gram(run: Record) -> list[Row]:
+    case = run["case"]
+    exact, plain = _median(run, "gram"), _median(run, "gram", "BLAS")
+    fit, peer = _median(run, "fit"), _median(run, "fit", "scikit-learn")
+    size = f"{case['n']:,} x {case['d']:,}{', sparse' * (case['layout'] == 'csr')}"
+    times = [duration(exact), duration(plain), f"{exact / plain:.2f}", duration(fit), duration(peer)]
+    return [[case["data"] + (" \\*" if run["is_loud"] else ""), size, *times, f"{fit / peer:.2f}"]]
 
 
 def _overhead(run: Record) -> list[Row]:

@@ -8,6 +8,7 @@ from typing import Any
 from harness import datasets
 from harness.datasets import Table
 from harness.forgetting import Say, Sizes, measure_forgetting
+from harness.gram import measure_gram
 from harness.id_index import measure_ids
 from harness.overhead import measure_overhead
 from skunlearn.decomposition import PCA
@@ -73,13 +74,17 @@ def _forgetting(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Size
     return measure_forgetting(*make(name), sizes, say)
 
 
+def _gram(name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
+    return measure_gram(*_linear_regression(name), sizes, say)
+
+
 def _overhead(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
     return measure_overhead(*make(name), sizes, say)
 
 
 _GENERATED = ("generated_1e4", "generated_1e5", "generated_1e6")
 _QUICK_TABLES = ("diabetes", "digits", "generated_1e4")
-_REGRESSION = ("diabetes", "california_housing", "ccpp", "bike_hour", *_GENERATED)
+_REGRESSION = ("diabetes", "california_housing", "ccpp", "bike_hour", *_GENERATED, "normal_1e5", "onehot_1e5")
 _LABELLED = ("digits", *_GENERATED)
 #: Family: what makes its estimator and table, and its tables.
 _FORGETTING = {
@@ -99,6 +104,10 @@ CASES = (
         for name in names
     ),
     *(Case(f"ids/{kind}", "ids", partial(measure_ids, kind), is_quick=True) for kind in ("range", "int64", "str")),
+    *(
+        Case(f"gram/{name}", name, partial(_gram, name), is_quick=name in _QUICK_TABLES)
+        for name in ("generated_1e4", "generated_1e5", "normal_1e5", "onehot_1e5")
+    ),
     *(
         Case(f"overhead/{family}", "generated_1e4", partial(_overhead, make, "generated_1e4"), is_quick=True)
         for family, (make, _) in _FORGETTING.items()

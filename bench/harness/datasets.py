@@ -97,9 +97,11 @@ def labelled(name: str) -> Table:
 
 
 def regression(name: str) -> Table:
-    """Return a table of numbers, columns centred and scaled to unit variance, and a numerical target."""
+    """Return a table of numbers and a numerical target; columns are centred and scaled, but for those of codes."""
     if name == "diabetes":
         X, y = load_diabetes(return_X_y=True)
+    elif name == "onehot_1e5":
+        return _one_hot(100_000)
     elif name in _NUMBERS:
         X, _ = _NUMBERS[name]()
         rng = np.random.default_rng(1)
@@ -128,11 +130,28 @@ def _generated(n_rows: int) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
     return make
 
 
+def _normal(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return n_rows x 100 normal numbers: every digit of a float64 is in use."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n_rows, 100)), rng.integers(0, 2, n_rows)
+
+
+def _one_hot(n_rows: int) -> Table:
+    """Return n_rows x 105 codes as CSR, 14 of them 1 in a row, with a target that depends on them."""
+    rng = np.random.default_rng(0)
+    n_levels = np.array([8] * 13 + [1])
+    columns = rng.integers(0, n_levels, (n_rows, 14)) + np.concatenate([[0], np.cumsum(n_levels)[:-1]])
+    indptr = np.arange(0, columns.size + 1, 14, dtype=np.int32)
+    X = sp.csr_array((np.ones(columns.size), columns.ravel().astype(np.int32), indptr), shape=(n_rows, 105))
+    return Table("onehot_1e5", X, X @ rng.normal(size=105) + rng.normal(size=n_rows))
+
+
 _NUMBERS = {
     "digits": _digits,
     "generated_1e4": _generated(10_000),
     "generated_1e5": _generated(100_000),
     "generated_1e6": _generated(1_000_000),
+    "normal_1e5": lambda: _normal(100_000),
 }
 
 

@@ -108,12 +108,13 @@ class ClassCodes:
             self.n_stored = np.pad(self.n_stored, (0, missing))
             self.n_effective = np.pad(self.n_effective, (0, missing))
 
-    def count(self, codes: np.ndarray, weight: np.ndarray | None, sign: int) -> None:
+    def count(self, codes: Any, weight: np.ndarray | None, sign: int) -> None:
         """Count rows in (`sign` 1) or out (-1) and drop the labels that no row bears any more."""
         if len(codes) == 1:
             code = codes[0]
             self.n_stored[code] += sign
-            self.n_effective[code] += sign * (weight is None or weight[0] > 0)
+            if weight is None or weight[0] > 0:
+                self.n_effective[code] += sign
             if sign < 0 and self.n_stored[code] == 0:
                 self.prune()
             return
@@ -138,7 +139,7 @@ class ClassCodes:
             self.n_effective += np.bincount(_effective(codes, weight), minlength=len(self))
         self.prune()
 
-    def n_vanishing(self, codes: np.ndarray, weight: np.ndarray | None) -> tuple[int, int]:
+    def n_vanishing(self, codes: Any, weight: np.ndarray | None) -> tuple[int, int]:
         """Return how many classes would go if rows with these codes went, and how many there are."""
         first = self.n_declared
         if len(codes) == 1:

@@ -132,7 +132,7 @@ class Labels(Targets):
         return self.codes.decode(_as_codes(columns))
 
     def count(self, columns: np.ndarray | None, weight: np.ndarray | None, sign: int) -> None:
-        self.codes.count(_as_codes(columns), weight, sign)
+        self.codes.count(_as_few_codes(columns), weight, sign)
 
     def recount(self, blocks: Iterable[tuple[np.ndarray | None, np.ndarray | None]]) -> None:
         self.codes.recount((_as_codes(columns), weight) for columns, weight in blocks)
@@ -141,7 +141,7 @@ class Labels(Targets):
         self.codes.prune()
 
     def n_vanishing(self, columns: np.ndarray | None, weight: np.ndarray | None) -> tuple[int, int]:
-        return self.codes.n_vanishing(_as_codes(columns), weight)
+        return self.codes.n_vanishing(_as_few_codes(columns), weight)
 
     def empty_twin(self) -> "Labels":
         return Labels(self.codes.empty_twin())
@@ -231,6 +231,13 @@ class Values(Targets):
 def _as_codes(columns: np.ndarray | None) -> np.ndarray:
     assert columns is not None
     return columns[:, 0].astype(np.intp)
+
+
+def _as_few_codes(columns: np.ndarray | None) -> Any:
+    """Return the code of one row in a list: an array would take longer to make than it takes to count."""
+    if columns is not None and len(columns) == 1:
+        return [int(columns.item())]
+    return _as_codes(columns)
 
 
 def _are_labels(labels: Any, dtype: Any) -> bool:

@@ -6,16 +6,20 @@ import json
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import run
 import table
-from harness import process
+from harness import gram, process
 from harness.cases import CASES, chosen
 from harness.datasets import Table, missing_file
 from harness.forgetting import Sizes, assert_exact, measure_forgetting
+from harness.gram import measure_gram
 from harness.overhead import measure_overhead
 from harness.records import append, latest, measurement, read, record, thinned, validate
 from harness.sampling import Samples, interleaved, loud_share, quiet
+from skunlearn._linalg.moments import Moments, Rows
+from skunlearn.linear_model import LinearRegression
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
 TINY = Sizes(n_rounds=2, n_singles=4, batches=(5,), n_reads=3)
@@ -354,3 +358,21 @@ def test_overhead_leaves_the_model_exact():
 
     assert [len(m["wall_ns"]) for m in body["measurements"]] == [4, 4]
     assert body["checks"] == ["both arms: state_digest equals that of reference_fit"]
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+def test_both_gram_matrices_are_of_the_same_rows(layout):
+    """Four arms are timed in turns, on sums that agree; sums of other rows are found out."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 3, (60, 4)) * 1.0
+    body = measure_gram(LinearRegression(), Table("small", layout(X), X @ np.arange(4.0)), TINY, lambda what: None)
+
+    arms = {(m["arm"], m["operation"]): len(m["wall_ns"]) for m in body["measurements"]}
+    assert arms == dict.fromkeys(
+        [("skunlearn", "gram"), ("BLAS", "gram"), ("skunlearn", "fit"), ("scikit-learn", "fit")], TINY.n_rounds
+    )
+    assert body["checks"] == ["the Gram matrices of both arms agree to rounding"]
+    others = Moments(4)
+    others.rebuild(lambda: [Rows(X[1:])])
+    with pytest.raises(AssertionError, match="differ by more than rounding"):
+        list(gram._checks(others, X.T))

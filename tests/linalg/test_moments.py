@@ -370,6 +370,79 @@ def test_reads(weighted, dtype):
         assert (moments.scatter()[0][constant] == 0).all()
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_targets", [1, 3])
+def test_normal_equations_are_parts_of_the_matrix(weighted, n_targets):
+    """Products of X with itself and with y, as they are and about the means, with what divides them."""
+    rng = np.random.default_rng(8)
+    weight = 10.0 ** rng.uniform(-3, 3, 60) if weighted else None
+    table = table_of(list(COLUMNS), 60, weight=weight, y=1e9 + rng.standard_normal((60, n_targets)))
+    table.learn(slice(None))
+    moments = table.settled()
+    G, d = np.array(moments.integers(), dtype=object), len(COLUMNS)
+    for about_means, whole in ((False, G[1:, 1:]), (True, np.array(moments.numerators(), dtype=object))):
+        of_features, of_targets, denominator = moments.normal_equations(about_means=about_means)
+        below = np.tril_indices(d)
+        assert (as_objects(of_features)[below] == whole[:d, :d][below]).all()
+        assert (as_objects(of_targets) == whole[:d, d:]).all()
+        assert denominator == (G[0, 0] if about_means else 1)
+
+
+def as_objects(limbs):
+    return sum(limbs[..., i].astype(np.uint64).astype(object) << 64 * i for i in range(limbs.shape[-1])) - (
+        (limbs[..., -1] < 0).astype(object) << 64 * limbs.shape[-1]
+    )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("widen_bits", [70, 125])
+def test_means_of_combinations_are_exact(weighted, widen_bits):
+    """The weighted mean of vector'[x | y] is a ratio of integers, for factors of any size."""
+    rng = np.random.default_rng(9)
+    weight = 10.0 ** rng.uniform(-3, 3, 60) if weighted else None
+    table = table_of(list(COLUMNS), 60, weight=weight, widen_bits=widen_bits)
+    table.learn(slice(None))
+    moments = table.settled()
+    total, *sums = moments.sums()
+    of_total, *shifts = moments.shifts.tolist()
+    d = len(sums)
+    for vector in (
+        np.zeros(d),
+        rng.standard_normal(d),
+        rng.standard_normal(d) * 10.0 ** rng.uniform(-300, 300, d),
+        np.where(rng.random(d) < 0.5, 0.0, -5e-324),
+        np.full(d, np.finfo(float).max),
+    ):
+        numerator, denominator, exponent = moments.mean_of(vector)
+        found = Fraction(numerator, denominator) * Fraction(2) ** exponent
+        terms = (Fraction(v) * s * Fraction(2) ** -e for v, s, e in zip(vector.tolist(), sums, shifts, strict=True))
+        assert found == sum(terms) * Fraction(2) ** of_total / total
+
+
+@pytest.mark.parametrize("csr", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_row_alone_leaves_as_rows_together_do(csr, weighted):
+    """One by one or two by two, dense or not: the same engine; and the buffers of one row are empty afterwards."""
+    weight = np.random.default_rng(10).uniform(0.5, 2.0, 40) if weighted else None
+    codes = np.arange(40) % 3
+    singly, in_pairs = (table_of(list(COLUMNS), 40, weight=weight, codes=codes, csr=csr) for _ in range(2))
+    for table in (singly, in_pairs):
+        table.learn(slice(None))
+        table.settled()
+    for i in range(0, 38, 2):
+        singly.forget([i])
+        singly.forget([i + 1])
+        in_pairs.forget([i, i + 1])
+        assert not singly.moments._row.any()
+        assert not any(gram.scratch.any() for gram in singly.moments._grams.values())
+    assert_same(singly.settled(), in_pairs.settled())
+    assert_exact(singly)
+    assert_exact(in_pairs)
+    singly.forget([38])
+    singly.forget([39])
+    assert singly.settled().codes == []
+
+
 def test_equal_weights_of_one_are_no_weights():
     """Weights that are all 1 change nothing, nor do others once their rows have gone."""
     table = table_of(list(COLUMNS), 30, weight=np.r_[np.ones(28), 0.3, 2.0**106])

@@ -558,6 +558,27 @@ def test_bounds_of_the_least_eigenvalue_are_below_it(noise_bits):
         assert by_misfit[1] > 0.25 * least
 
 
+@pytest.mark.parametrize("ridge", [1e-15, 1e-6, 0.1, 1.0, 1e30])
+def test_a_ridge_bounds_the_least_eigenvalue(ridge):
+    """Without any rows the ridge is the matrix, and the bound is its least entry; a small one proves nothing."""
+    for matrix in ([[0] * 3] * 3, gram_of(random_columns(43, 3, 9, 30))):
+        system = solve_module._read(objects(matrix), objects([0] * 3), 7, None, ridge, [30, 47, 36], None)
+        scaled = solve_module._scale(system)
+        exact_matrix = scaled_rationals(scaled)
+        bound = Fraction(solve_module._eigenvalue_from_ridge(system, scaled))
+
+        if not any(map(any, matrix)):
+            least = min(exact_matrix[j][j] for j in range(3))
+            assert least * (1 - Fraction(2) ** -52) <= bound <= least
+        elif bound > 0:
+            shifted = [[x - (i == j) * bound / 2 for j, x in enumerate(row)] for i, row in enumerate(exact_matrix)]
+            assert oracle.is_positive_definite(shifted)
+        else:
+            assert ridge == 1e-15
+    without = solve_module._read(objects(matrix), objects([0] * 3), 7, None, 0.0, None, None)
+    assert solve_module._eigenvalue_from_ridge(without, solve_module._scale(without)) == 0.0
+
+
 def test_the_float64_image_is_within_its_bound():
     columns = nearly_dependent_columns(42, 6, 90, 60)
     system = solve_module._read(objects(gram_of(columns)), objects([0] * 6), 3, None, 0.1, [40] * 6, None)

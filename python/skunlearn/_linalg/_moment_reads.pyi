@@ -2,6 +2,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 def numerators(gram: NDArray[np.int64], d: int, out: NDArray[np.int64]) -> None: ...
+def normal_equations(
+    gram: NDArray[np.int64], about_means: bool, of_features: NDArray[np.int64], of_targets: NDArray[np.int64]
+) -> None: ...
+def combine_sums(
+    gram: NDArray[np.int64],
+    vector: NDArray[np.float64],
+    shifts: NDArray[np.int32],
+    lowest: int,
+    out: NDArray[np.uint64],
+) -> None: ...
 def scatter(
     gram: NDArray[np.int64], d: int, width: int, high: NDArray[np.float64], low: NDArray[np.float64]
 ) -> None: ...

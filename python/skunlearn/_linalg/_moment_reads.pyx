@@ -7,7 +7,8 @@ low.
 A Gram matrix is packed as in `_moments.pyx`. Arrays are IN unless a comment says OUT.
 """
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.math cimport frexp, ldexp
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memcpy
 
 from skunlearn._linalg._vector cimport TWO_53, only_doubles, vector_void
@@ -36,6 +37,8 @@ cdef inline void add_product(
     cdef uint128 term
     cdef uint64_t carry
     for i in range(width):
+        if a[i] == 0:  # a count of rows is short, and `a` is that of many products
+            continue
         carry = 0
         for j in range(width - i):
             term = <uint128> a[i] * b[j] + out[i + j] + carry
@@ -58,7 +61,7 @@ cdef inline void numerator(
     const uint64_t* minus_first,  # -G0j
     Py_ssize_t j,
     Py_ssize_t k,
-    int width,
+    int width,                    # a constant, so that the loops are unrolled
     uint64_t* out,                # OUT
 ) noexcept nogil:
     cdef uint64_t[MOST_LIMBS] entry
@@ -69,6 +72,21 @@ cdef inline void numerator(
     add_product(total, entry, width, out)
     take_wide(gram, packed(k, 0), width, entry)
     add_product(minus_first, entry, width, out)
+
+
+cdef inline void write_numerator(
+    const int64_t[:, ::1] gram,
+    const uint64_t* total,
+    const uint64_t* minus_first,
+    Py_ssize_t j,
+    Py_ssize_t k,
+    int width,                    # 3 or 5
+    int64_t* out,                 # OUT
+) noexcept nogil:
+    if width == 3:
+        numerator(gram, total, minus_first, j, k, 3, <uint64_t*> out)
+    else:
+        numerator(gram, total, minus_first, j, k, 5, <uint64_t*> out)
 
 
 cdef inline void to_double_double(
@@ -162,7 +180,78 @@ def numerators(
             take_wide(gram, packed(j, 0), width, minus_first)
             negate_if(True, minus_first, width)
             for k in range(1, j + 1):
-                numerator(gram, total, minus_first, j, k, width, <uint64_t*> &out[packed(j - 1, k - 1), 0])
+                write_numerator(gram, total, minus_first, j, k, width, &out[packed(j - 1, k - 1), 0])
+
+
+def normal_equations(
+    const int64_t[:, ::1] gram,
+    bint about_means,
+    int64_t[:, :, ::1] of_features,  # OUT: (d, d, width), the lower triangle
+    int64_t[:, :, ::1] of_targets,   # OUT: (d, n_targets, width)
+):
+    """Write the products of columns of X with columns of X and of y: numerators, or as they are in `width` limbs."""
+    cdef Py_ssize_t j, k, d = of_features.shape[0]
+    cdef int width = of_features.shape[2]
+    cdef uint64_t[MOST_LIMBS] total, minus_first
+    cdef int64_t* out
+    with nogil:
+        take_wide(gram, 0, width, total)
+        for j in range(1, 1 + d + of_targets.shape[1]):
+            take_wide(gram, packed(j, 0), width, minus_first)
+            negate_if(True, minus_first, width)
+            for k in range(1, min(j, d) + 1):
+                out = &of_features[j - 1, k - 1, 0] if j <= d else &of_targets[k - 1, j - 1 - d, 0]
+                if about_means:
+                    write_numerator(gram, total, minus_first, j, k, width, out)
+                else:
+                    take_wide(gram, packed(j, k), width, <uint64_t*> out)
+
+
+def combine_sums(
+    const int64_t[:, ::1] gram,
+    const double[::1] vector,    # (d - 1,): factors of the columns of X and y
+    const int32_t[::1] shifts,   # (d,): the scales
+    int lowest,                  # exponent of the result's unit, which divides all terms
+    uint64_t[::1] out,           # OUT: two's complement, wide enough for the sum
+):
+    """Write the sum of vector[j] * G0j * 2**-shifts[j] over the columns, exactly, in units of 2**lowest."""
+    cdef Py_ssize_t j, i
+    cdef int exponent
+    cdef int64_t integer
+    cdef uint64_t[5] factor, entry, product
+    with nogil:
+        for i in range(out.shape[0]):
+            out[i] = 0
+        for j in range(vector.shape[0]):
+            integer = <int64_t> ldexp(frexp(vector[j], &exponent), 53)
+            if integer == 0:
+                continue
+            for i in range(5):
+                factor[i] = integer if i == 0 else integer >> 63
+                product[i] = 0
+            take_wide(gram, packed(j + 1, 0), 5, entry)
+            add_product(factor, entry, 5, product)
+            add_shifted(product, exponent - 53 - shifts[j + 1] - lowest, &out[0], out.shape[0])
+
+
+cdef void add_shifted(
+    const uint64_t* limbs,  # five, in two's complement
+    Py_ssize_t shift,
+    uint64_t* out,          # IN and OUT: limbs * 2**shift is added
+    Py_ssize_t n,
+) noexcept nogil:
+    cdef Py_ssize_t i, index, first = shift // 64
+    cdef int within = shift % 64
+    cdef uint64_t sign = <uint64_t> (<int64_t> limbs[4] >> 63)
+    cdef uint64_t low = 0, high, carry = 0
+    cdef uint128 total
+    for i in range(first, n):
+        index = i - first
+        high = limbs[index] if index < 5 else sign
+        total = <uint128> out[i] + (high << within | low >> 1 >> (63 - within)) + carry
+        out[i] = <uint64_t> total
+        carry = <uint64_t> (total >> 64)
+        low = high
 
 
 def scatter(
@@ -182,7 +271,6 @@ def scatter(
             take_wide(gram, packed(j, 0), width, minus_first)
             negate_if(True, minus_first, width)
             for k in range(1, j + 1):
-                # A constant width is unrolled.
                 if width == 3:
                     numerator(gram, total, minus_first, j, k, 3, limbs)
                     to_double_double(limbs, 3, &high[j - 1, k - 1], &low[j - 1, k - 1])

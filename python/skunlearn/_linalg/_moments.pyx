@@ -179,18 +179,48 @@ def admit(
 
 
 def dismiss(
-    const double[:, ::1] Z,
+    double[:, ::1] Z,              # IN and OUT: becomes Q
     const int32_t[::1] exponents,
     int64_t[::1] counts,           # OUT: decreased by the rows in the top binade
+    const double[::1] multiplier,
 ):
-    """Count out rows that were admitted."""
-    cdef Py_ssize_t i, j
-    cdef int32_t exponent, quantum
+    """Count out rows that were admitted, and quantise them."""
+    cdef Py_ssize_t i
     with nogil:
         for i in range(Z.shape[0]):
-            for j in range(Z.shape[1]):
-                exponent = binade(Z[i, j], &quantum)
-                counts[j] -= exponent == exponents[j] and exponent != -EXPONENT_BIAS
+            dismiss_row(&Z[i, 0], Z.shape[1], &exponents[0], &counts[0])
+            quantise_row(&Z[i, 0], &multiplier[0], Z.shape[1])
+
+
+cdef inline void dismiss_row(
+    const double* row,
+    Py_ssize_t n,
+    const int32_t* exponents,
+    int64_t* counts,               # OUT
+) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef int32_t exponent, quantum
+    for j in range(n):
+        exponent = binade(row[j], &quantum)
+        counts[j] -= exponent == exponents[j] and exponent != -EXPONENT_BIAS
+
+
+def forget_row(
+    double[:, ::1] Z,              # IN and OUT: one row; becomes zero
+    const int32_t[::1] exponents,
+    int64_t[::1] counts,           # OUT: decreased where the row is in the top binade
+    const double[::1] multiplier,
+    int64_t[:, ::1] gram,          # OUT: q q' is subtracted
+    int64_t[::1] scratch,          # 2 * (D + 1) entries
+):
+    """Do to one row, in one call, what `dismiss` and `add_rows` do to many; leave no copy of it."""
+    cdef Py_ssize_t d = Z.shape[1]
+    with nogil:
+        dismiss_row(&Z[0, 0], d, &exponents[0], &counts[0])
+        quantise_row(&Z[0, 0], &multiplier[0], d)
+        add_integers(&Z[0, 0], d, &gram[0, 0], gram.shape[1], -1, &scratch[0])
+        memset(&Z[0, 0], 0, d * sizeof(double))
+        memset(&scratch[0], 0, scratch.shape[0] * sizeof(int64_t))
 
 
 def quantise(
@@ -269,17 +299,27 @@ def add_rows(
     int64_t[::1] scratch,        # 2 * (D + 1) entries
 ):
     """Add rows one by one: d**2 / 2 products of 64 bits, of the entries that are not zero."""
-    cdef Py_ssize_t i, count, d = Q.shape[1]
-    cdef int64_t* integers = &scratch[0]
-    cdef int64_t* places = &scratch[d + 1]
-    cdef int n_limbs = gram.shape[1]
+    cdef Py_ssize_t i
     with nogil:
         for i in range(Q.shape[0]):
-            count = compress(&Q[i, 0], d, integers, places)
-            if count == d and n_limbs == 2:
-                add_full_row(integers, d, <int128*> &gram[0, 0], sign)
-            else:
-                add_row(integers, places, count, &gram[0, 0], n_limbs, sign)
+            add_integers(&Q[i, 0], Q.shape[1], &gram[0, 0], gram.shape[1], sign, &scratch[0])
+
+
+cdef inline void add_integers(
+    const double* row,
+    Py_ssize_t d,
+    int64_t* gram,               # OUT
+    int n_limbs,
+    int sign,
+    int64_t* scratch,            # 2 * (d + 1) entries
+) noexcept nogil:
+    cdef int64_t* integers = scratch
+    cdef int64_t* places = scratch + d + 1
+    cdef Py_ssize_t count = compress(row, d, integers, places)
+    if count == d and n_limbs == 2:
+        add_full_row(integers, d, <int128*> gram, sign)
+    else:
+        add_row(integers, places, count, gram, n_limbs, sign)
 
 
 cdef inline void add_full_row(const int64_t* integers, Py_ssize_t d, int128* gram, int sign) noexcept nogil:

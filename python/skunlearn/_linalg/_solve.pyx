@@ -18,14 +18,24 @@ from libc.math cimport fabs, frexp, isfinite, ldexp, rint, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
+from skunlearn._linalg._vector cimport only_const_doubles, only_doubles, vector_void
+
 cdef extern from *:
     """
     typedef __int128 int128;
     #ifndef __SIZEOF_INT128__
     #error "the certified solve needs a compiler with __int128"
     #endif
+    #define HALF_DIGIT ((int64_t) 1 << 51)
+    #define DIGIT_MASK (((int64_t) 1 << 52) - 1)
     """
     ctypedef long long int128
+    const int64_t HALF_DIGIT, DIGIT_MASK
+    int __builtin_clzll(unsigned long long) noexcept nogil
+
+ctypedef fused entry:
+    int64_t
+    double
 
 cdef enum:
     BASE_LOG2 = 52
@@ -36,9 +46,9 @@ cdef enum:
     MAX_GAIN = 64
     # Decisions are looked at after each of the first steps, then each time the precision has grown by a half.
     EAGER_STEPS = 6
+    # Side of the squares by which a matrix is transposed: eight entries are a line of the cache.
+    TILE = 8
 
-cdef int64_t HALF_DIGIT = <int64_t> 1 << (BASE_LOG2 - 1)
-cdef int64_t DIGIT_MASK = (<int64_t> 1 << BASE_LOG2) - 1
 
 cdef double UNIT = 2.0 ** -53
 cdef double NOTHING = 2.0 ** -100
@@ -66,14 +76,6 @@ cdef inline bint carry(const int128* sums, int64_t* digits, Py_ssize_t n, Py_ssi
     return rest == 0
 
 
-cdef inline uint64_t word(const int64_t* limbs, Py_ssize_t n_limbs, Py_ssize_t index) noexcept nogil:
-    if index < 0:
-        return 0
-    if index >= n_limbs:
-        return <uint64_t> (limbs[n_limbs - 1] >> 63)
-    return <uint64_t> limbs[index]
-
-
 cdef inline void recode_one(
     const int64_t* limbs,
     Py_ssize_t n_limbs,
@@ -83,20 +85,25 @@ cdef inline void recode_one(
     Py_ssize_t stride,
 ) noexcept nogil:
     """Write two's complement `limbs` times 2^shift as digits; the caller has made room."""
-    cdef Py_ssize_t position, bit, index
-    cdef int offset
-    cdef uint64_t field
+    cdef Py_ssize_t position, index = 0
+    cdef uint64_t sign = <uint64_t> (limbs[n_limbs - 1] >> 63)
+    cdef uint64_t limb, low = 0, high = 0
     cdef int64_t digit, rest = 0
+    # The next `n_bits` bits to be written are in low and high, with zeros above them.
+    cdef Py_ssize_t n_bits = shift
     for position in range(n_digits):
-        bit = position * BASE_LOG2 - shift
-        index = bit >> 6
-        offset = bit & 63
-        field = word(limbs, n_limbs, index) >> offset
-        if offset > 64 - BASE_LOG2:
-            field |= word(limbs, n_limbs, index + 1) << (64 - offset)
-        digit = <int64_t> (field & <uint64_t> DIGIT_MASK) + rest
+        if n_bits < BASE_LOG2:
+            limb = <uint64_t> limbs[index] if index < n_limbs else sign
+            low |= limb << n_bits
+            high = limb >> 1 >> (63 - n_bits)
+            index += 1
+            n_bits += 64
+        digit = <int64_t> (low & <uint64_t> DIGIT_MASK) + rest
         rest = digit >= HALF_DIGIT
         digits[position * stride] = digit - (rest << BASE_LOG2)
+        low = low >> BASE_LOG2 | high << (64 - BASE_LOG2)
+        high >>= BASE_LOG2
+        n_bits -= BASE_LOG2
 
 
 def recode(
@@ -147,29 +154,44 @@ def load_gram(
                     sums[position] = <int128> gram[position, i, i] + ridge[position]
                 carry(sums, &gram[0, i, i], n, plane)
             for j in range(i + 1):
-                for position in range(n):
-                    gram[position, j, i] = gram[position, i, j]
                 value = 0.0
                 for position in range(n - 1, first - 1, -1):
                     value += <double> gram[position, i, j] * weights[position - first]
-                image[i, j] = image[j, i] = value
+                image[i, j] = value
+        for position in range(n):
+            mirror(&gram[position, 0, 0], d, True)
+        mirror(&image[0, 0], d, True)
     free(sums)
     free(ridge)
 
 
-def bit_lengths(const int64_t[:, ::1] limbs):
-    """Return, for each two's complement number, the bits of its magnitude or one more; 0 for zero only."""
-    cdef Py_ssize_t i, index
-    cdef uint64_t flip, bits
-    lengths = []
+cdef inline void mirror(entry* matrix, Py_ssize_t d, bint to_upper) noexcept nogil:
+    """Copy one triangle to the other, by tiles: a column touches a line of the cache with every entry."""
+    cdef Py_ssize_t down, across, i, j
+    for down in range((d + TILE - 1) // TILE):
+        for across in range(down + 1):
+            for i in range(down * TILE, min((down + 1) * TILE, d)):
+                for j in range(across * TILE, min((across + 1) * TILE, i)):
+                    if to_upper:
+                        matrix[j * d + i] = matrix[i * d + j]
+                    else:
+                        matrix[i * d + j] = matrix[j * d + i]
+
+
+def diagonal_bits(
+    const int64_t[:, :, ::1] limbs,
+    int64_t[::1] lengths,  # OUT
+):
+    """Write the lengths in bits of the numbers on the diagonal; return whether none is negative."""
+    cdef Py_ssize_t i, index, n_limbs = limbs.shape[2]
     for i in range(limbs.shape[0]):
-        flip = <uint64_t> (limbs[i, limbs.shape[1] - 1] >> 63)
-        index = limbs.shape[1] - 1
-        while index >= 0 and (<uint64_t> limbs[i, index] ^ flip) == 0:
+        if limbs[i, i, n_limbs - 1] < 0:
+            return False
+        index = n_limbs - 1
+        while index >= 0 and limbs[i, i, index] == 0:
             index -= 1
-        bits = 0 if index < 0 else <uint64_t> limbs[i, index] ^ flip
-        lengths.append(64 * max(index, 0) + (<object> bits).bit_length() + (flip != 0))
-    return lengths
+        lengths[i] = 64 * (index + 1) - __builtin_clzll(limbs[i, i, index]) if index >= 0 else 0
+    return True
 
 
 cdef double round_digits(int64_t* digits, Py_ssize_t n, int64_t exponent) noexcept nogil:
@@ -238,31 +260,16 @@ def cholesky(
     double[:, ::1] factor,  # OUT: U on and above the diagonal, its transpose below
 ):
     """Factor H - shift I = U'U in a fixed order; return whether every pivot was positive."""
-    cdef Py_ssize_t i, j, k, d = image.shape[0]
-    cdef double a, b, c, e, pivot, inverse
+    cdef Py_ssize_t i, j, d = image.shape[0]
+    cdef double pivot, inverse
     cdef double* row
-    cdef const double* upper
     with nogil:
         for i in range(d):
             row = &factor[i, 0]
             for j in range(i, d):
                 row[j] = image[i, j]
             row[i] -= shift
-            # Four earlier rows at a time, one after the other within each entry: the same bits as one by one.
-            for k in range(0, i - i % 4, 4):
-                upper = &factor[k, 0]
-                a = upper[i]
-                b = upper[d + i]
-                c = upper[2 * d + i]
-                e = upper[3 * d + i]
-                for j in range(i, d):
-                    row[j] = ((row[j] - a * upper[j]) - b * upper[d + j]) - c * upper[2 * d + j]
-                    row[j] -= e * upper[3 * d + j]
-            for k in range(i - i % 4, i):
-                upper = &factor[k, 0]
-                a = upper[i]
-                for j in range(i, d):
-                    row[j] -= a * upper[j]
+            subtract_rows(row + i, &factor[0, i], i, d, d - i)
             pivot = row[i]
             if not (pivot > 0.0 and isfinite(pivot)):
                 with gil:
@@ -272,10 +279,31 @@ def cholesky(
             row[i] = pivot
             for j in range(i + 1, d):
                 row[j] *= inverse
-        for i in range(d):
-            for j in range(i):
-                factor[i, j] = factor[j, i]
+        mirror(&factor[0, 0], d, False)
     return True
+
+
+cdef vector_void subtract_rows(
+    only_doubles row,          # IN and OUT
+    only_const_doubles upper,  # earlier rows, `stride` apart; each begins with the factor that it is multiplied with
+    Py_ssize_t n_rows,
+    Py_ssize_t stride,
+    Py_ssize_t n,
+) noexcept nogil:
+    """Subtract multiples of four rows at a time, one after the other within each entry: the bits of one by one."""
+    cdef Py_ssize_t j, _step
+    cdef double a, b, c, e
+    for _step in range(n_rows // 4):
+        a, b, c, e = upper[0], upper[stride], upper[2 * stride], upper[3 * stride]
+        for j in range(n):
+            row[j] = ((row[j] - a * upper[j]) - b * upper[stride + j]) - c * upper[2 * stride + j]
+            row[j] -= e * upper[3 * stride + j]
+        upper += 4 * stride
+    for _step in range(n_rows % 4):
+        a = upper[0]
+        for j in range(n):
+            row[j] -= a * upper[j]
+        upper += stride
 
 
 # IEEE division, also in a checked build: a factor with zeros gives infinities, and `refine` says that it stalls.

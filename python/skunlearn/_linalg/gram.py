@@ -39,9 +39,11 @@ class Gram:
         The lower triangle, packed by rows, lowest limb first.
     n_rows : int
         Rows in the sum.
+    scratch : ndarray of shape (2 * (n_columns + 1),), int64
+        Room for kernels that take a row apart; zero between calls.
     """
 
-    __slots__ = ("_bits", "_scratch", "_widen_bits", "limbs", "n_columns", "n_rows")
+    __slots__ = ("_bits", "_widen_bits", "limbs", "n_columns", "n_rows", "scratch")
 
     def __init__(self, n_columns: int, bits: int, widen_bits: int = WIDEN_BITS) -> None:
         self.n_columns = n_columns
@@ -49,18 +51,18 @@ class Gram:
         self.limbs = np.zeros((n_columns * (n_columns + 1) // 2, 2), dtype=np.int64)
         self._bits = bits
         self._widen_bits = widen_bits
-        self._scratch = np.zeros(2 * (n_columns + 1), dtype=np.int64)
+        self.scratch = np.zeros(2 * (n_columns + 1), dtype=np.int64)
 
     def add_rows(self, Q: np.ndarray, sign: int) -> None:
         """Add rows, or take them away, one by one."""
-        _moments.add_rows(Q, self.limbs, sign, self._scratch)
-        self._scratch.fill(0)  # it held a row
+        _moments.add_rows(Q, self.limbs, sign, self.scratch)
+        self.scratch.fill(0)  # it held a row
         self.widen_if_full()
 
     def add_columns(self, Q: np.ndarray, chosen: np.ndarray) -> None:
         """Add what rows contribute to the rows and columns of the matrix that the mask `chosen` names."""
-        _moments.add_columns(Q, chosen.view(np.uint8), self.limbs, self._scratch)
-        self._scratch.fill(0)
+        _moments.add_columns(Q, chosen.view(np.uint8), self.limbs, self.scratch)
+        self.scratch.fill(0)
         self.widen_if_full()
 
     def clear_columns(self, columns: np.ndarray) -> None:

@@ -40,7 +40,7 @@ _BLOCK_BYTES = 1 << 18
 _REBUILD_SHARE = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rows:
     """Rows of a weight above 0, as the engine takes them.
 
@@ -96,11 +96,14 @@ class Moments:
         self._bits = _BITS[np.dtype(dtype).name]
         self._widen_bits = widen_bits
         self._columns = np.arange(self.n_columns, dtype=np.int32)
+        self._row = np.zeros((1, self.n_columns))
         self._block_rows = max(_BULK_ROWS, min(4096, _BLOCK_BYTES // (8 * self.n_columns)))
         self._clear()
 
     def _clear(self) -> None:
         """Hold no row."""
+        self._is_settled = False
+        self._row.fill(0)
         self._grams: dict[int, Gram] = {}
         self._n_weighted = 0
         # Of every column: the binade in force, rows in it, what divides every value, and the shift in force.
@@ -138,6 +141,7 @@ class Moments:
 
     def learn(self, rows: Rows) -> None:
         """Take rows in."""
+        self._is_settled = False
         if self._stale:
             return
         if rows.n_rows >= _BULK_ROWS and rows.n_rows >= self.n_rows:
@@ -148,22 +152,46 @@ class Moments:
                 self._make_room(Z, n_weighted)
             self._n_weighted += n_weighted
             _moments.admit(Z, self._exponents, self._counts, self._quanta)
-        self._add(rows, 1, self._has_unit_column)
+        has_unit_column = self._has_unit_column
+        slicers: dict[int, Slicer] = {}
+        for Z, _, codes in self._load(rows):
+            _moments.quantise(Z, self._multiplier)
+            self._add(Z, codes, 1, has_unit_column, slicers)
+        self._close(slicers)
 
     def forget(self, rows: Rows) -> None:
         """Take rows out; they were learned, with these values and weights, and not forgotten since."""
+        self._is_settled = False
         if self._stale:
             return
         if rows.n_rows >= _BULK_ROWS and 2 * rows.n_rows >= self.n_rows:
             self._go_stale()
             return
-        has_unit_column = self._has_unit_column
-        for Z, n_weighted, _ in self._load(rows):
-            self._n_weighted -= n_weighted
-            _moments.dismiss(Z, self._exponents, self._counts)
-        self._add(rows, -1, has_unit_column)
+        if rows.n_rows == 1:
+            self._forget_one(rows)
+        else:
+            self._forget_many(rows)
         if not self._grams:
             self._clear()
+
+    def _forget_one(self, rows: Rows) -> None:
+        """Do what `_forget_many` does, in two calls: most requests are for one row."""
+        code = 0 if rows.codes is None else int(rows.codes[0])
+        self._n_weighted -= self._load_block(rows, 0, self._row)
+        gram = self._grams[code]
+        _moments.forget_row(self._row, self._exponents, self._counts, self._multiplier, gram.limbs, gram.scratch)
+        gram.n_rows -= 1
+        if gram.n_rows == 0:
+            del self._grams[code]
+
+    def _forget_many(self, rows: Rows) -> None:
+        has_unit_column = self._has_unit_column
+        slicers: dict[int, Slicer] = {}
+        for Z, n_weighted, codes in self._load(rows):
+            self._n_weighted -= n_weighted
+            _moments.dismiss(Z, self._exponents, self._counts, self._multiplier)
+            self._add(Z, codes, -1, has_unit_column, slicers)
+        self._close(slicers)
 
     def _go_stale(self) -> None:
         """Leave it to `settle`: what comes or goes outweighs what stays."""
@@ -176,12 +204,15 @@ class Moments:
         buffer = np.empty((min(n_rows, self._block_rows), self.n_columns))
         for start in range(0, n_rows, self._block_rows):
             Z = buffer[: min(self._block_rows, n_rows - start)]
-            if isinstance(rows.X, CsrRows):
-                n_weighted = _moments.load_csr(*rows.X, self._n_features, rows.y, rows.weight, start, Z)
-            else:
-                n_weighted = _moments.load_dense(rows.X, rows.y, rows.weight, start, Z)
+            n_weighted = self._load_block(rows, start, Z)
             yield Z, n_weighted, None if rows.codes is None else rows.codes[start : start + len(Z)]
         buffer.fill(0)
+
+    def _load_block(self, rows: Rows, start: int, Z: np.ndarray) -> int:
+        """Write rows of Z from row `start` on; return how many have a weight other than 1."""
+        if isinstance(rows.X, CsrRows):
+            return _moments.load_csr(*rows.X, self._n_features, rows.y, rows.weight, start, Z)
+        return _moments.load_dense(rows.X, rows.y, rows.weight, start, Z)
 
     def _make_room(self, Z: np.ndarray, n_weighted: int) -> None:
         """Change the scales of columns that incoming rows, `n_weighted` of them weighted, do not fit."""
@@ -216,20 +247,21 @@ class Moments:
         """Whether column 0 of Q is 1 in every row."""
         return not self.has_weights and bool(self._shifts[0] == 0)
 
-    def _add(self, rows: Rows, sign: int, has_unit_column: bool) -> None:
-        """Add rows, or take them away, at the scales in force."""
-        slicers: dict[int, Slicer] = {}
-        for Z, _, codes in self._load(rows):
-            _moments.quantise(Z, self._multiplier)
-            for code, Q in _by_code(Z, codes):
-                gram = self._gram_of(code)
-                gram.n_rows += sign * len(Q)
-                if len(Q) < _BULK_ROWS and code not in slicers:
-                    gram.add_rows(Q, sign)
-                    continue
-                if code not in slicers:
-                    slicers[code] = Slicer(gram, self._bits, has_unit_column, sign)
-                slicers[code].add(Q)
+    def _add(
+        self, Z: np.ndarray, codes: np.ndarray | None, sign: int, has_unit_column: bool, slicers: dict[int, Slicer]
+    ) -> None:
+        """Add a block of quantised rows, or take it away; what goes through BLAS waits in `slicers`."""
+        for code, Q in _by_code(Z, codes):
+            gram = self._gram_of(code)
+            gram.n_rows += sign * len(Q)
+            if len(Q) < _BULK_ROWS and code not in slicers:
+                gram.add_rows(Q, sign)
+                continue
+            if code not in slicers:
+                slicers[code] = Slicer(gram, self._bits, has_unit_column, sign)
+            slicers[code].add(Q)
+
+    def _close(self, slicers: dict[int, Slicer]) -> None:
         for slicer in slicers.values():
             slicer.close()
         for code in [code for code, gram in self._grams.items() if gram.n_rows == 0]:
@@ -256,8 +288,10 @@ class Moments:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the engine can be read without a pass over the rows."""
-        return not (self._stale or self._broken.any() or self._loose().any())
+        """Whether the engine can be read without a pass over the rows; once it is, only rows change that."""
+        if not self._is_settled:
+            self._is_settled = not (self._stale or self._broken.any() or self._loose().any())
+        return self._is_settled
 
     def _loose(self) -> np.ndarray:
         """Return which columns have a scale that no live value asks for."""
@@ -379,7 +413,9 @@ class Moments:
 
     def limbs(self, code: int = 0) -> np.ndarray:
         """Return the Gram matrix as 192-bit integers, the limbs low, mid, high of the lower triangle packed by rows."""
-        return self._read(code).wide_limbs().copy()
+        gram = self._read(code)
+        limbs = gram.wide_limbs()
+        return limbs.copy() if limbs is gram.limbs else limbs
 
     def integers(self, code: int = 0) -> list[list[int]]:
         """Return the Gram matrix as Python integers."""
@@ -388,7 +424,52 @@ class Moments:
     def sums(self, code: int = 0) -> list[int]:
         """Return column 0 of the Gram matrix as Python integers: the total weight, and the sums of the columns."""
         firsts = np.cumsum(np.arange(self.n_columns))
-        return _as_integers(self.limbs(code)[firsts])
+        return _as_integers(self._read(code).limbs[firsts])
+
+    def normal_equations(self, *, about_means: bool, code: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return products of the columns of X, those of X with y, and what divides both.
+
+        Parameters
+        ----------
+        about_means : bool
+            Whether columns are centred first; then products are numerators, and the denominator is the total weight.
+        code : int, default=0
+            Which Gram matrix is read.
+
+        Returns
+        -------
+        of_features : ndarray of shape (n_features, n_features, n_limbs), int64
+            The lower triangle; what is above the diagonal means nothing.
+        of_targets : ndarray of shape (n_features, n_targets, n_limbs), int64
+            Products of the columns of X with those of y.
+        denominator : int
+            A positive integer.
+        """
+        d, width = self._n_features, self._width if about_means else 3
+        of_features = np.empty((d, d, width), dtype=np.int64)
+        of_targets = np.empty((d, self.n_columns - 1 - d, width), dtype=np.int64)
+        limbs = self._read(code).limbs
+        _moment_reads.normal_equations(limbs, about_means, of_features, of_targets)
+        return of_features, of_targets, _as_integers(limbs[:1])[0] if about_means else 1
+
+    def mean_of(self, vector: np.ndarray, code: int = 0) -> tuple[int, int, int]:
+        """Return the exact weighted mean of vector'[x | y], as n, m and e of n / m * 2**e.
+
+        Parameters
+        ----------
+        vector : ndarray of shape (n_columns - 1,), float64
+            A factor for every column of X and y.
+        code : int, default=0
+            Which Gram matrix is read.
+        """
+        limbs = self._read(code).limbs
+        exponents = np.frexp(vector)[1] - 53 - self._shifts[1:]
+        lowest = int(exponents.min())
+        # A term has at most 53 + 192 bits, and there are fewer than 2**32.
+        out = np.empty((int(exponents.max()) - lowest + 53 + 192 + 32) // 64 + 1, dtype="<u8")
+        _moment_reads.combine_sums(limbs, vector, self._shifts, lowest, out)
+        numerator = int.from_bytes(out.tobytes(), "little", signed=True)
+        return numerator, _as_integers(limbs[:1])[0], lowest + int(self._shifts[0])
 
     def numerator_limbs(self, code: int = 0) -> np.ndarray:
         """Return G00 Gjk - G0j G0k for the columns of X and y in limbs, the lower triangle packed by rows."""
@@ -409,8 +490,8 @@ class Moments:
         is at most 2**-103 G_jj + 5 n, and no smaller scatter means anything.
         """
         last = np.cumsum(np.arange(1, self.n_columns + 1)) - 1
-        total, *squares = _as_integers(self.limbs(code)[last])
-        spreads = _as_integers(self.numerator_limbs(code)[last[:-1]])
+        total, *squares = _as_integers(self._read(code).limbs[last])
+        spreads = [total * g - s * s for g, s in zip(squares, self.sums(code)[1:], strict=True)]
         if not self.has_weights:
             return np.array(spreads) == 0
         slack = 5 * self.n_rows_of(code)

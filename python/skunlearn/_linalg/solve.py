@@ -15,8 +15,9 @@ padded by 2^-40; one addition, after which the error is rounded up. The conversi
 are integers. Rounding to nearest is monotone: where Y - error and Y + error round to the same float64, so does
 everything between, x among it.
 
-*The eigenvalue* has one of two proofs.
+*The eigenvalue* has one of three proofs.
 
+- A ridge that is large enough is one: what it is added to has no negative eigenvalue.
 - Our own Cholesky runs to its end on H - t I. Its factor has U'U = H - t I + E; an entry of E collects at most d - 1
   products and subtractions, the subtraction of t, a square root, a reciprocal and its product, so |E| <= g |U'||U|, g
   = (d + 5) u / (1 - (d + 5) u). Row j of |U'| has a squared norm of at most H[j, j] / (1 - g), so norm(E) <= g / (1 -
@@ -126,6 +127,9 @@ def solve(
     d 2^-52 trace, and 30 (d + 8)^2 roundings of the trace lie between the two, more than `eigh_fixed` errs by.
     """
     system = _read(gram, moments, denominator, moment_denominator, ridge, ridge_log2, scale_log2)
+    if system.n_columns and not system.is_empty.any():
+        out, rank, levels = _solve_reduced(system)
+        return Solution(_shape(out, system), rank, levels)
     out = np.zeros((system.n_targets, system.n_columns))
     kept = np.flatnonzero(~system.is_empty)
     n_ridge_only = 0
@@ -134,7 +138,7 @@ def solve(
         out[:, system.is_empty] = _ridge_only(system.take(np.flatnonzero(system.is_empty)))
     if len(kept) == 0:
         return Solution(_shape(out, system), n_ridge_only, ("zero",) * system.n_targets)
-    out[:, kept], rank, levels = _solve_reduced(system if len(kept) == system.n_columns else system.take(kept))
+    out[:, kept], rank, levels = _solve_reduced(system.take(kept))
     return Solution(_shape(out, system), rank + n_ridge_only, levels)
 
 
@@ -252,10 +256,9 @@ def _read(
     ridge_integer = numerator * denominator
     shifts = np.zeros(d, np.int64) if ridge_log2 is None else 2 * np.asarray(ridge_log2, np.int64)
     shifts = shifts - (ridge_denominator.bit_length() - 1)
-    diagonal = np.ascontiguousarray(gram_limbs[np.arange(d), np.arange(d)])
-    if d > 0 and int(diagonal[:, -1].min()) < 0:
+    bits = np.empty(d, np.int64)
+    if not kernels.diagonal_bits(gram_limbs, bits):
         raise ValueError("gram is not positive semidefinite: a diagonal entry is negative.")
-    bits = np.array(kernels.bit_lengths(diagonal), np.int64)
     is_empty = bits == 0  # semidefinite: where the diagonal is zero, so is the row
     if ridge_integer:
         bits = np.maximum(bits, ridge_integer.bit_length() + shifts) + 1
@@ -283,9 +286,14 @@ def _to_limbs(numbers: Any, n_axes: int, in_limbs: bool | None = None) -> NDArra
     integers = [int(number) for number in array.ravel().tolist()] if array.dtype.kind in "Oiu" else None
     if integers is None:
         raise TypeError(f"The system must be given as integers, not {array.dtype}.")
+    limbs = _limbs_of(integers)
+    return limbs.reshape(*array.shape, limbs.shape[1])
+
+
+def _limbs_of(integers: list[int]) -> NDArray[np.int64]:
     n_limbs = max((number.bit_length() for number in integers), default=0) // 64 + 1
     data = b"".join(number.to_bytes(8 * n_limbs, "little", signed=True) for number in integers)
-    return np.frombuffer(data, "<i8").astype(np.int64, copy=False).reshape(*array.shape, n_limbs)
+    return np.frombuffer(data, "<i8").astype(np.int64, copy=False).reshape(len(integers), n_limbs)
 
 
 def _to_integers(limbs: NDArray[np.int64]) -> NDArray[Any]:
@@ -329,7 +337,7 @@ def _scale(system: _System) -> _Scaled:
         widest = halves + np.maximum(0, (1 - system.ridge_shifts) // 2)  # so that the shifted ridge is an integer, too
     half = int(widest.max())
     top, lifts = 2 * half, half - halves
-    ridge = _to_limbs(np.array([system.ridge_integer], object), 1)[0] if system.ridge_integer else np.empty(0, np.int64)
+    ridge = _limbs_of([system.ridge_integer])[0] if system.ridge_integer else np.empty(0, np.int64)
     d = system.n_columns
     gram = np.empty(((top + 1) // _BASE_LOG2 + 1, d, d), np.int64)
     image = np.empty((d, d))
@@ -343,10 +351,26 @@ def _factor(image: NDArray[np.float64], shift: float = 0.0) -> NDArray[np.float6
     return factor if kernels.cholesky(image, shift, factor) else None
 
 
+def _clear(image: NDArray[np.float64]) -> float:
+    """What the least eigenvalue has to exceed, so that the rank is full beyond doubt."""
+    return (len(image) + 8) ** 2 * 2.0**-48 * math.fsum(image.diagonal().tolist())
+
+
+def _eigenvalue_from_ridge(system: _System, scaled: _Scaled) -> float:
+    """The least entry of the scaled ridge where that is well away from the cut of the rank; else 0.0."""
+    if not system.ridge_integer:
+        return 0.0
+    exponent = int((system.ridge_shifts + 2 * scaled.lifts).min()) - scaled.top
+    bits = system.ridge_integer.bit_length()
+    leading = system.ridge_integer >> (bits - 53) if bits > 53 else system.ridge_integer << (53 - bits)
+    bound = math.ldexp(leading, exponent + bits - 53)
+    return bound if bound >= _clear(scaled.image) else 0.0
+
+
 def _eigenvalue_from_pivots(image: NDArray[np.float64]) -> float:
     """A lower bound of the least eigenvalue where that is well away from the cut of the rank; else 0.0."""
     d, trace = len(image), math.fsum(image.diagonal().tolist())
-    clear = (d + 8) ** 2 * 2.0**-48 * trace
+    clear = _clear(image)
     if not kernels.cholesky(image, 2.0 * clear, np.empty_like(image)):
         return 0.0
     bound = 2.0 * clear - (d + 16) * _UNIT * trace
@@ -364,7 +388,7 @@ def _eigenvalue_from_misfit(scaled: _Scaled, shift: float) -> float:
 def _solve_reduced(system: _System) -> tuple[NDArray[np.float64], int, tuple[str, ...]]:
     """Solve a system whose diagonal has no zero."""
     scaled = _scale(system)
-    eigenvalue = _eigenvalue_from_pivots(scaled.image)
+    eigenvalue = _eigenvalue_from_ridge(system, scaled) or _eigenvalue_from_pivots(scaled.image)
     if eigenvalue == 0.0:
         spectrum = _Spectrum.of(system)
         if spectrum.rank < system.n_columns:

@@ -241,17 +241,18 @@ class LeastSquaresCore(Core):
 
     def _coefficients(self) -> tuple[np.ndarray, int]:
         """Return coefficients of shape (n_targets, n_features), and the rank of the matrix."""
-        gram, moments, denominator = self._normal_equations()
+        gram, products, denominator = self._moments.normal_equations(about_means=self._fit_intercept)
         shifts = self._moments.shifts[1:].astype(np.int64)
         of_features, of_targets = shifts[: self._n_features], shifts[self._n_features :]
-        coef, rank = np.empty(moments.shape[:2]), 0
-        for alpha in np.unique(self._alphas).tolist():
+        coef, rank = np.empty((len(self._alphas), self._n_features)), 0
+        for alpha in sorted(set(self._alphas.tolist())):
             chosen = np.flatnonzero(self._alphas == alpha)
+            equations = gram, products[:, chosen]
+            if alpha == 0:
+                equations = _without(self._constant_features(), *equations)
             # Column j was multiplied by 2**shift: what is solved for is coef * 2**(shift of target - shift of column).
-            used = np.ones(self._n_features, dtype=bool) if alpha else ~self._constant_features()
             solution = solve(
-                gram * (used & used[:, None])[:, :, None],
-                np.ascontiguousarray(moments[chosen].swapaxes(0, 1)) * used[:, None, None],
+                *equations,
                 denominator=denominator,
                 ridge=alpha,
                 ridge_log2=of_features,
@@ -266,43 +267,15 @@ class LeastSquaresCore(Core):
             return np.zeros(self._n_features, dtype=bool)
         return self._moments.constant_columns()[: self._n_features]
 
-    def _normal_equations(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return Gram matrix and moments in limbs, about the means where there is an intercept, and what divides both.
-
-        The matrix is (n_features, n_features, n_limbs), its upper triangle zero; moments are (n_targets, n_features,
-        n_limbs).
-        """
-        d, n_targets = self._n_features, len(self._alphas)
-        if self._fit_intercept:
-            packed, first, denominator = self._moments.numerator_limbs(), 0, self._moments.sums()[0]
-        else:
-            packed, first, denominator = self._moments.limbs(), 1, 1
-
-        def row(i: int) -> np.ndarray:
-            start = (first + i) * (first + i + 1) // 2 + first
-            return packed[start : start + i + 1]
-
-        gram = np.zeros((d, d, packed.shape[1]), dtype=np.int64)
-        for i in range(d):
-            gram[i, : i + 1] = row(i)
-        moments = np.empty((n_targets, d, packed.shape[1]), dtype=np.int64)
-        for target in range(n_targets):
-            moments[target] = row(d + target)[:d]
-        return gram, moments, denominator
-
     def _intercepts(self, coef: np.ndarray, *, has_columns: bool) -> Any:
         """Return what the means leave to the intercept: the nearest float64 to mean(y) - mean(X) coef."""
         if not self._fit_intercept:
             return 0.0
-        total, *sums = self._moments.sums()
-        of_total, *shifts = self._moments.shifts.tolist()
         intercepts = np.empty(len(coef))
         for target, row in enumerate(coef):
-            at = self._n_features + target
-            products, exponent = _exact_products(row, sums, shifts)
-            lowest = min(exponent, -shifts[at])
-            numerator = (sums[at] << (-shifts[at] - lowest)) - (products << (exponent - lowest))
-            intercepts[target] = nearest_ratio(numerator, total, of_total + lowest)
+            residual = np.concatenate([-row, np.zeros(len(coef))])
+            residual[self._n_features + target] = 1.0
+            intercepts[target] = nearest_ratio(*self._moments.mean_of(residual))
         intercepts.flags.writeable = False
         return intercepts if has_columns else intercepts[0]
 
@@ -315,19 +288,17 @@ class LeastSquaresCore(Core):
         return self._moments.nbytes()
 
 
+def _without(columns: np.ndarray, gram: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return normal equations with zeros where the mask `columns` says so: their coefficients will be zero."""
+    if not columns.any():
+        return gram, products
+    kept = ~columns
+    return gram * (kept & kept[:, None])[:, :, None], products * kept[:, None, None]
+
+
 def _csr_rows(X: Any) -> CsrRows:
     indptr, indices, data = as_native(X)
     return CsrRows(indptr, indices.astype(np.int32, copy=False), data)
-
-
-def _exact_products(coef: np.ndarray, sums: list[int], shifts: list[int]) -> tuple[int, int]:
-    """Return (integer, exponent) whose value integer * 2**exponent is the sum of coef * sums / 2**shifts."""
-    fractions, exponents = np.frexp(coef)
-    integers = np.ldexp(fractions, 53).astype(np.int64).tolist()
-    powers = [e - 53 - shift for e, shift in zip(exponents.tolist(), shifts, strict=False)]
-    lowest = min(powers)
-    terms = zip(integers, sums, powers, strict=False)
-    return sum((integer * s) << (power - lowest) for integer, s, power in terms), lowest
 
 
 def _as_rows(block: RowBlock) -> Rows:
