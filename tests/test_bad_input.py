@@ -29,6 +29,7 @@ from skunlearn.exceptions import (
     UnknownCategoryError,
     UnknownSampleError,
 )
+from skunlearn.linear_model import RidgeClassifier
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
 pytestmark = pytest.mark.filterwarnings("ignore::skunlearn.exceptions.SkunlearnWarning")
@@ -82,7 +83,7 @@ def make_world(estimator: Any, layout: str, id_kind: str = "int64", **given: Any
     return world
 
 
-ESTIMATORS = [BernoulliNB, CategoricalNB]
+ESTIMATORS = [BernoulliNB, CategoricalNB, RidgeClassifier]
 both = pytest.mark.parametrize("Estimator", ESTIMATORS)
 layouts = pytest.mark.parametrize("layout", ["dense", "csr"])
 
@@ -92,6 +93,16 @@ layouts = pytest.mark.parametrize("layout", ["dense", "csr"])
 )
 def form(request: pytest.FixtureRequest) -> tuple[Any, str]:
     return request.param
+
+
+def scores(model: Any, X: Any) -> Any:
+    """Return what a classifier decides by."""
+    return (model.predict_joint_log_proba if hasattr(model, "predict_joint_log_proba") else model.decision_function)(X)
+
+
+def methods_of(model: Any) -> list[str]:
+    """Return the methods that a classifier answers with."""
+    return [name for name in (*METHODS, "decision_function") if hasattr(type(model), name)]
 
 
 # --- what every refusal must keep ------------------------------------------------------------------------------------
@@ -110,7 +121,7 @@ class Snapshot(NamedTuple):
         return cls(
             skunlearn.state_digest(world.model),
             pickle.dumps(world.model),
-            world.model.predict_joint_log_proba(world.X(np.eye(N_FEATURES))).tobytes(),
+            scores(world.model, world.X(np.eye(N_FEATURES))).tobytes(),
             world.model.n_live_,
         )
 
@@ -307,7 +318,7 @@ ROWS = {
     "no labels": (lambda w: {"y": None}, ValueError, r"requires y to be passed"),
     "continuous labels": (lambda w: {"y": [VALUE, 0.5]}, ValueError, r"Unknown label type"),
     "NaN label": (lambda w: {"y": [np.nan, 1.0]}, ValueError, r"NaN"),
-    "2-d labels": (lambda w: {"y": [[1, 0], [0, 1]]}, ValueError, r"1d array"),
+    "2-d labels": (lambda w: {"y": [[1, 0], [0, 1]]}, ValueError, r"1d array|multilabel"),
     "mixed labels": (lambda w: {"y": np.array([SECRET, 1], dtype=object)}, ValueError, r"all be numbers or all be str.*Nothing was changed"),
     "bytes labels": (lambda w: {"y": np.array([SECRET.encode()] * 2)}, (ValueError, TypeError), r"."),
 }  # fmt: skip
@@ -591,9 +602,10 @@ def test_prediction_refuses(case: str, method: str, form: tuple[Any, str]) -> No
     """Rows that are no rows of this model have no class."""
     X, error, says = PREDICT[case]
     world = make_world(form[0](), form[1])
+    ask = getattr(world.model, method, None) or world.model.decision_function
     before = Snapshot.of(world)
 
-    check_refused(lambda: getattr(world.model, method)(X(world)), error, says)
+    check_refused(lambda: ask(X(world)), error, says)
 
     assert Snapshot.of(world) == before
 
@@ -622,8 +634,7 @@ def test_an_unfitted_model_says_so(Estimator: Any) -> None:
     """Everything but learning raises scikit-learn's NotFittedError."""
     model = Estimator()
     for call in (
-        lambda: model.predict(np.eye(3)),
-        lambda: model.predict_proba(np.eye(3)),
+        *(lambda m=m: getattr(model, m)(np.eye(3)) for m in methods_of(model)),
         lambda: model.partial_forget([ID]),
         model.flush,
         model.reseed,
@@ -647,7 +658,7 @@ def test_a_model_without_rows_to_forget_says_so(Estimator: Any, layout: str) -> 
     """forgettable=False: predicts, and neither forgets nor learns."""
     world = make_world(Estimator(), layout, forgettable=False)
     model = world.model
-    before = pickle.dumps(model), model.predict_joint_log_proba(world.X(np.eye(3))).tobytes()
+    before = pickle.dumps(model), scores(model, world.X(np.eye(3))).tobytes()
     for call in (
         lambda: model.partial_forget(world.ids(0)),
         lambda: model.partial_forget(subject_ids=world.subjects(0)),
@@ -659,7 +670,7 @@ def test_a_model_without_rows_to_forget_says_so(Estimator: Any, layout: str) -> 
     ):
         check_refused(call, ForgettingDisabledError, r"forgettable=False.*Nothing was changed.*Fit it anew")
 
-    assert (pickle.dumps(model), model.predict_joint_log_proba(world.X(np.eye(3))).tobytes()) == before
+    assert (pickle.dumps(model), scores(model, world.X(np.eye(3))).tobytes()) == before
 
 
 @both
@@ -669,10 +680,10 @@ def test_an_emptied_model_says_what_is_missing(Estimator: Any, layout: str) -> N
     world = make_world(Estimator(), layout)
     world.model.partial_forget(world.ids(*range(N_ROWS)))
     for call in (
-        *(lambda m=m: getattr(world.model, m)(world.X(np.eye(3))) for m in METHODS),
+        *(lambda m=m: getattr(world.model, m)(world.X(np.eye(3))) for m in methods_of(world.model)),
         world.model.release,
         lambda: world.model.classes_,
-        lambda: world.model.class_count_,
+        lambda: world.model.coef_ if hasattr(type(world.model), "coef_") else world.model.class_count_,
     ):
         check_refused(call, DegenerateRowsError, r"no row.*left.*partial_fit")
 
@@ -774,7 +785,7 @@ def test_every_form_of_the_same_rows_gives_the_same_model(Estimator: Any, name: 
     )
 
     assert skunlearn.state_digest(shaped) == skunlearn.state_digest(plain)
-    assert shaped.predict_proba(shape(X)).tobytes() == plain.predict_proba(X).tobytes()
+    assert scores(shaped, shape(X)).tobytes() == scores(plain, X).tobytes()
     shaped.partial_forget(ids[3:5])
     assert skunlearn.state_digest(shaped) == skunlearn.state_digest(plain.partial_forget(ids[3:5]))
 

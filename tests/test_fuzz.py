@@ -26,6 +26,7 @@ from skunlearn import persistence
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.exceptions import DamagedStateError, DegenerateRowsError, UnknownCategoryError
+from skunlearn.linear_model import Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 from skunlearn.rows import RowStore
 
@@ -63,6 +64,10 @@ def seeds() -> list[Any]:
         LinearDiscriminantAnalysis().fit(X, labels, sample_ids=names, subject_ids=subjects),
         QuadraticDiscriminantAnalysis(solver="eigen", shrinkage=0.5, tol=0, classes=[0, 1, 2, 3]).fit(X, y),
         PCA(1).fit(X.astype(np.float32), sample_ids=order),
+        Ridge().fit(X, y / 3, np.minimum(weight, 1e9), sample_ids=order, subject_ids=subjects),
+        Ridge().fit(csr.astype(np.float32), np.column_stack([y, y > 0]), sample_ids=names),
+        RidgeClassifier(class_weight="balanced").fit(X, labels, sample_ids=names),
+        RidgeCV(cv=2, random_state=0).fit(X, y / 3, sample_ids=names[::-1]),
     ]
 
 
@@ -390,8 +395,8 @@ def use(twin: Any) -> None:
     X = sp.eye_array(4, live.n_features, format="csr")
     X = X if live.n_features > 1000 else X.toarray()
     with contextlib.suppress(DegenerateRowsError, UnknownCategoryError):
-        answer = twin.predict_proba if hasattr(twin, "predict_proba") else twin.transform
-        assert len(answer(X)) == 4
+        answer = next(f for f in ("predict_proba", "predict", "transform") if hasattr(twin, f))
+        assert len(getattr(twin, answer)(X)) == 4
     assert skunlearn.state_digest(pickle.loads(pickle.dumps(twin))) == digest
     if len(live.rows):
         twin.partial_forget(live.rows.native.ids(np.zeros(1, dtype=np.uint32)))

@@ -16,10 +16,11 @@ import pytest
 
 import skunlearn
 from skunlearn._faults import FAULT_POINTS, inject
+from skunlearn.linear_model import RidgeClassifier
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
 pytestmark = pytest.mark.filterwarnings("ignore::skunlearn.exceptions.SkunlearnWarning")
-estimators = pytest.mark.parametrize("Estimator", [BernoulliNB, CategoricalNB])
+estimators = pytest.mark.parametrize("Estimator", [BernoulliNB, CategoricalNB, RidgeClassifier])
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 N_EACH = 24  # rows that each of two threads forgets
@@ -44,6 +45,10 @@ def table(n_rows: int = 4 * N_EACH) -> tuple[np.ndarray, np.ndarray]:
 def make(Estimator: Any, **given: Any) -> Any:
     X, y = table()
     return Estimator(**given).fit(X, y, sample_ids=np.arange(len(X)) + 1000)
+
+
+def scores(model: Any, X: np.ndarray) -> np.ndarray:
+    return (model.predict_joint_log_proba if hasattr(model, "predict_joint_log_proba") else model.decision_function)(X)
 
 
 def is_reference(model: Any) -> bool:
@@ -86,7 +91,7 @@ def test_every_answer_belongs_to_one_state_in_between(Estimator: Any) -> None:
     for i in range(N_EACH + 1):
         twin = pickle.loads(column)
         for j in range(N_EACH + 1):
-            state_of.setdefault(twin.predict_joint_log_proba(probe).tobytes(), []).append((i, j))
+            state_of.setdefault(scores(twin, probe).tobytes(), []).append((i, j))
             if j < N_EACH:
                 twin.partial_forget([second[j]])
         if i < N_EACH:
@@ -105,8 +110,8 @@ def test_every_answer_belongs_to_one_state_in_between(Estimator: Any) -> None:
     def predict(who: int) -> None:
         writing.wait()
         while min(n_done) < N_EACH:
-            answers[who].append(model.predict_joint_log_proba(probe).tobytes())
-        answers[who].append(model.predict_joint_log_proba(probe).tobytes())
+            answers[who].append(scores(model, probe).tobytes())
+        answers[who].append(scores(model, probe).tobytes())
 
     in_threads(lambda: forget(0, first), lambda: forget(1, second), lambda: predict(0), lambda: predict(1))
 

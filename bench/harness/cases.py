@@ -13,7 +13,7 @@ from harness.id_index import measure_ids
 from harness.overhead import measure_overhead
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from skunlearn.linear_model import LinearRegression, Ridge
+from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
 __all__ = ["CASES", "Case", "chosen"]
@@ -70,6 +70,14 @@ def _pca(name: str) -> tuple[Any, Table]:
     return PCA(10, svd_solver="covariance_eigh"), datasets.labelled(name)
 
 
+def _ridge_cv(name: str) -> tuple[Any, Table]:
+    return RidgeCV(cv=5, random_state=0), datasets.regression(name)
+
+
+def _ridge_classifier(name: str) -> tuple[Any, Table]:
+    return RidgeClassifier(), datasets.binary(name)
+
+
 def _forgetting(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
     return measure_forgetting(*make(name), sizes, say)
 
@@ -95,6 +103,8 @@ _FORGETTING = {
     "linear_discriminant_analysis": (_linear_discriminant_analysis, _LABELLED),
     "quadratic_discriminant_analysis": (_quadratic_discriminant_analysis, _LABELLED),
     "pca": (_pca, _LABELLED),
+    "ridge_cv": (_ridge_cv, _REGRESSION),
+    "ridge_classifier": (_ridge_classifier, ("digits", "a9a", "adult", *_GENERATED)),
 }
 
 CASES = (

@@ -21,6 +21,8 @@ FAULT_POINTS = (
     "forget.forgotten",
     "flush.stale",
     "flush.rebuilt",
+    "settle.stale",
+    "settle.settled",
 )
 
 _handler: Callable[[str], None] | None = None

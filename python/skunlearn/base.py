@@ -39,7 +39,7 @@ class MemoryEstimate:
     rows : int
         Values, targets and weights.
     index : int
-        Sample ids, subject ids, and the indices over them.
+        Sample ids, subject ids, the indices over them, and row tags.
     core : int
         What the algorithm derives.
     """
@@ -90,6 +90,9 @@ class ForgetMixin(BaseEstimator):
     # A class default: before `fit`, `__dict__` holds parameters only.
     _live: LiveModel | None = None
 
+    #: Whether rows get a keyed tag each: for cores that draw random numbers.
+    _tags_rows = False
+
     n_features_in_ = _SchemaAttribute()
     feature_names_in_ = _SchemaAttribute()
 
@@ -138,12 +141,13 @@ class ForgetMixin(BaseEstimator):
                 "least one row a weight above zero."
             )
         params, targets = self._frozen_params(), self._targets_like(incoming.y, classes)
-        rows = self._new_store(incoming, X, targets)
+        key = key_from_random_state(getattr(self, "random_state", None))
+        rows = self._new_store(incoming, X, targets, key)
         live = LiveModel(
             model_name=type(self).__name__,
             params=params,
             feature_names=vars(schema).get("feature_names_in_"),
-            key=key_from_random_state(getattr(self, "random_state", None)),
+            key=key,
             rows=rows,
             targets=targets,
             core=self._make_core(params, rows),
@@ -200,7 +204,7 @@ class ForgetMixin(BaseEstimator):
             return Targets()
         return Labels(ClassCodes(classes)) if is_classifier(self) else Values.like(y)
 
-    def _new_store(self, incoming: IncomingRows, X: Any, targets: Targets) -> RowStore:
+    def _new_store(self, incoming: IncomingRows, X: Any, targets: Targets, key: Key) -> RowStore:
         return RowStore(
             id_kind="range" if incoming.sample_ids is None else _kind(incoming.sample_ids),
             subject_kind=None if incoming.subject_ids is None else _kind(incoming.subject_ids),
@@ -208,6 +212,7 @@ class ForgetMixin(BaseEstimator):
             dtype=X.dtype,
             n_features=X.shape[1],
             n_targets=targets.n_columns,
+            tag_key=key if self._tags_rows else None,
             model_name=type(self).__name__,
         )
 
@@ -373,7 +378,7 @@ class ForgetMixin(BaseEstimator):
         ids = None if sample_ids is None else parse_ids(sample_ids, "sample_ids")
         return MemoryEstimate(
             rows=estimate_rows_nbytes(X, self._stored_dtype(X), n_targets),
-            index=estimate_index_nbytes(X.shape[0], ids),
+            index=estimate_index_nbytes(X.shape[0], ids, with_tags=self._tags_rows),
             core=self._core_nbytes(X, n_classes, n_targets),
         )
 

@@ -84,7 +84,7 @@ def reference_fit(model: ForgetMixin) -> Any:
         params=live.params,
         feature_names=live.feature_names,
         key=live.key,
-        rows=live.rows.empty_twin(tag_key=None),
+        rows=live.rows.empty_twin(tag_key=live.key if live.rows.has_tags else None),
         targets=live.targets.empty_twin(),
         core=twin._make_core(live.params, live.rows),
     )

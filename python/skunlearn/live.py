@@ -249,7 +249,7 @@ class LiveModel:
         self.n_effective += _n_effective(len(added), incoming.weight)
         self.targets.count(columns, incoming.weight, +1)
         try:
-            for block in self.rows.blocks(added.start, added.stop):
+            for block in self.rows.blocks(added.start, added.stop, with_tags=self.rows.has_tags):
                 self._in_core(self.core._learn, block)
                 block.wipe()
         except Exception:  # rows that the core cannot hold would make every later read and forget fail, too
@@ -265,7 +265,7 @@ class LiveModel:
             return
         path = "rebuild" if self.stale else "update"
         self.flush()
-        block = self.rows.take(selection.slots)
+        block = self.rows.take(selection.slots, with_tags=self.rows.has_tags)
         try:
             self._warn_before_forget(block)
             fault_point("forget.validated")
@@ -313,6 +313,8 @@ class LiveModel:
         """Bring the core up to date with the rows; the caller holds the lock."""
         if self.stale:
             fault_point("flush.stale")
+            if self.rows.has_tags:
+                self.rows.retag(self.key)
             self.rebuild()
             fault_point("flush.rebuilt")
             self.stale = False
@@ -322,7 +324,9 @@ class LiveModel:
         self.flush()
         if not self.core.is_settled():
             self.stale = True
+            fault_point("settle.stale")
             self.core._settle(self)
+            fault_point("settle.settled")
             self.stale = False
 
     def rebuild(self) -> None:
@@ -338,7 +342,7 @@ class LiveModel:
 
     def effective_blocks(self) -> Iterator[RowBlock]:
         """Pass over all rows of a weight above 0, in the order of slots."""
-        for block in self.rows.blocks():
+        for block in self.rows.blocks(with_tags=self.rows.has_tags):
             if block.weight is not None and not block.weight.all():
                 block = block.take(block.weight > 0)
             if len(block):

@@ -66,7 +66,8 @@ def load(estimator: Any, saved: Any) -> LiveModel:
     read_targets = _targets_of(estimator)
     header, body = _open(saved["blob"], read_targets, name)
     params = _checked_params(estimator, saved.get("params"), name)
-    rows = RowStore.from_bytes(body, tag_key=None, model_name=name)
+    key = Key(bytes.fromhex(header["key"]))
+    rows = RowStore.from_bytes(body, tag_key=key if estimator._tags_rows else None, model_name=name)
     targets = read_targets.restore(header, rows.native.n_targets)
     _expect(rows.native.n_targets == targets.n_columns, name, "has another number of targets than this class")
     with _checked_by_the_core(name):
@@ -75,7 +76,7 @@ def load(estimator: Any, saved: Any) -> LiveModel:
         model_name=name,
         params=params,
         feature_names=_checked_feature_names(header, rows.native.n_features, name),
-        key=Key(bytes.fromhex(header["key"])),
+        key=key,
         rows=rows,
         targets=targets,
         core=core,

@@ -131,9 +131,14 @@ class RowStore:
         Keep a keyed tag of every row, for cores that draw random numbers.
     model_name : str
         Named in errors.
+
+    Attributes
+    ----------
+    has_tags : bool
+        Whether there are tags.
     """
 
-    __slots__ = ("_model_name", "_native")
+    __slots__ = ("_model_name", "_native", "has_tags")
 
     def __init__(
         self,
@@ -157,6 +162,7 @@ class RowStore:
             tag_key=None if tag_key is None else tag_key._secret,
         )
         self._model_name = model_name
+        self.has_tags = tag_key is not None
 
     @property
     def native(self) -> NativeRowStore:
@@ -270,6 +276,10 @@ class RowStore:
         """
         return self._native.erase(slots)
 
+    def retag(self, tag_key: Key) -> None:
+        """Compute the tags of all rows anew."""
+        self._native.retag(tag_key._secret)
+
     def blocks(self, start: int = 0, stop: int | None = None, *, with_tags: bool = False) -> Iterator[RowBlock]:
         """Pass over the rows in slots `start` to `stop` in order; dense blocks are views of the store."""
         step = self._native.rows_per_chunk
@@ -333,6 +343,7 @@ class RowStore:
         except ValueError as error:
             raise DamagedStateError(str(error)) from None
         store._model_name = model_name
+        store.has_tags = tag_key is not None
         return store
 
 
@@ -353,9 +364,9 @@ def estimate_rows_nbytes(X: Any, dtype: np.dtype, n_targets: int = 1) -> int:
     return _pooled_nbytes(entries * (4 + dtype.itemsize)) + 2 * _chunked_nbytes(n_rows, 4) + targets
 
 
-def estimate_index_nbytes(n_rows: int, ids: Ids | None) -> int:
-    """Say how many bytes the ids will take in a store, with the order of insertion and the index over them."""
-    order = _chunked_nbytes(n_rows, 4)
+def estimate_index_nbytes(n_rows: int, ids: Ids | None, *, with_tags: bool = False) -> int:
+    """Say how many bytes ids and tags will take in a store, with the order of insertion and the index over them."""
+    order = _chunked_nbytes(n_rows, 4) + (_chunked_nbytes(n_rows, 16) if with_tags else 0)
     if ids is None:
         return order
     if isinstance(ids, list):

@@ -12,10 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from skunlearn._linalg.moments import Moments
 from skunlearn.class_codes import ClassCodes
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis
 from skunlearn.exceptions import DegenerateRowsError, SkunlearnWarning, UnknownSampleError
+from skunlearn.linear_model import Ridge, RidgeClassifier, RidgeCV
+from skunlearn.linear_model._ridge_classifier import _RidgeClassifierCore
+from skunlearn.linear_model._ridge_cv import _RidgeCVCore
 from skunlearn.live import LiveModel
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 from skunlearn.naive_bayes._bernoulli import _BernoulliCore
@@ -339,8 +343,8 @@ class _UnhashedRows(RowStore):
 class DigestWithoutRows(BernoulliNB):
     """Its digest sees what is derived from the rows, and not the rows."""
 
-    def _new_store(self, incoming, X, targets):
-        store = super()._new_store(incoming, X, targets)
+    def _new_store(self, *args):
+        store = super()._new_store(*args)
         store.__class__ = _UnhashedRows
         return store
 
@@ -571,3 +575,114 @@ class AnswersAsBefore(LinearDiscriminantAnalysis):
 
     def _make_core(self, params, rows):
         return _StickyStateCore(super()._make_core(params, rows))
+
+
+# --- models of exact moments -----------------------------------------------------------------------------------------
+
+
+class _FloatGramCore(_Wrapped):
+    def __init__(self, core: Any) -> None:
+        super().__init__(core)
+        self.gram: Any = 0.0
+
+    def _move(self, block, sign):
+        X = block.X if isinstance(block.X, np.ndarray) else block.X.data[:, None]
+        self.gram = self.gram + sign * (0.1 * X.T @ X)
+
+    def _learn(self, block):
+        super()._learn(block)
+        self._move(block, 1)
+
+    def _forget(self, block):
+        super()._forget(block)
+        self._move(block, -1)
+
+    def _rebuild(self, owner):
+        super()._rebuild(owner)
+        self.gram = 0.0
+        for block in owner.effective_blocks():
+            self._move(block, 1)
+
+    def digest_parts(self, owner):
+        return [*self.core.digest_parts(owner), np.asarray(self.gram, dtype=np.float64).tobytes()]
+
+
+class FloatGram(Ridge):
+    """It keeps its Gram matrix in floats, and takes x x' away again."""
+
+    def _make_core(self, params, rows):
+        return _FloatGramCore(super()._make_core(params, rows))
+
+
+class _StickyScales(Moments):
+    def _loose(self):
+        return np.zeros(self.n_columns, dtype=bool)
+
+
+class ScaleStays(Ridge):
+    """A column keeps the scale of its largest value when that has gone."""
+
+    def _make_core(self, params, rows):
+        core = super()._make_core(params, rows)
+        core._moments.__class__ = _StickyScales
+        return core
+
+
+class _BalancedOnce(_RidgeClassifierCore):
+    def _weights(self, labels, counts):
+        kept = vars(self).setdefault("kept", {})
+        for label, weight in zip(labels, super()._weights(labels, counts), strict=True):
+            kept.setdefault(label, weight)
+        return [kept[label] for label in labels]
+
+    def _rebuild(self, owner):
+        vars(self).pop("kept", None)
+        super()._rebuild(owner)
+
+
+class BalancedOnce(RidgeClassifier):
+    """Its balanced class weights are those of the rows that it was fitted on."""
+
+    def _make_core(self, params, rows):
+        return _BalancedOnce(type(self).__name__, params, rows.native.n_features)
+
+
+class _ChoosesOnce(_RidgeCVCore):
+    def _choose(self, folds, total):
+        alpha, score = super()._choose(folds, total)
+        return vars(self).setdefault("kept", alpha), score
+
+
+class ChoosesOnce(RidgeCV):
+    """The penalty that it once chose stays when the rows that spoke for it have gone."""
+
+    def _make_core(self, params, rows):
+        return _ChoosesOnce(type(self).__name__, params, rows)
+
+
+class _FoldsInTurn(_RidgeCVCore):
+    n_seen = 0
+
+    def _as_rows(self, block):
+        rows = super()._as_rows(block)
+        codes = (self.n_seen + np.arange(len(block), dtype=np.int32)) % self._n_folds
+        self.n_seen += len(block)
+        return type(rows)(rows.X, rows.y, rows.weight, codes.astype(np.int32))
+
+    def _forget(self, block):
+        self._moments._go_stale()
+
+    def _settle(self, owner):
+        self.n_seen = 0
+        super()._settle(owner)
+
+    def _rebuild(self, owner):
+        self.n_seen = 0
+        super()._rebuild(owner)
+
+
+class FoldsInTurn(RidgeCV):
+    """Rows are dealt to the folds in turn, so a row's fold depends on those before it."""
+
+    def _make_core(self, params, rows):
+        return _FoldsInTurn(type(self).__name__, params, rows)

@@ -2,7 +2,7 @@
 
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from skunlearn.linear_model import LinearRegression, Ridge
+from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 from skunlearn.utils.estimator_checks import parametrize_with_forgetting_checks
 
@@ -23,12 +23,17 @@ ESTIMATORS = [
     LinearRegression(fit_intercept=False),
     Ridge(),
     Ridge(alpha=[1e-3], fit_intercept=False, random_state=0),
+    RidgeCV(cv=2),
+    RidgeCV([0, 1e-3, 1e3], cv=2, fit_intercept=False, scoring="neg_mean_squared_error"),
+    RidgeClassifier(),
+    RidgeClassifier(alpha=0, class_weight="balanced", classes=[-1, 3, 10]),
+    RidgeClassifier(alpha=1e-3, fit_intercept=False, class_weight={-1: 0.1, 3: 2, 10: 0}, classes=[-1, 3, 10]),
 ]
 
 
 def expected_failures(estimator):
     """Return which checks cannot pass, and why."""
-    if not isinstance(estimator, (LinearRegression, Ridge)):
+    if not isinstance(estimator, (LinearRegression, Ridge, RidgeClassifier, RidgeCV)):
         return {}
     return {"check_weight_equals_copies": "rows are multiplied by the root of their weight, which is rounded"}
 

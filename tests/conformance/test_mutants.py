@@ -49,6 +49,11 @@ REJECTED = [
     (mutants.IdsInErrors(), suite.check_report_and_errors, "holds an id"),
     (mutants.ValuesInErrors(), suite.check_report_and_errors, "a value"),
     (mutants.KeyInRepr(), suite.check_report_and_errors, "the key"),
+    (mutants.FloatGram(), suite.check_forget_learn_restores, "digests differ"),
+    (mutants.ScaleStays(), suite.check_forget_equals_refit, "against reference_fit"),
+    (mutants.BalancedOnce(class_weight="balanced"), suite.check_forget_equals_refit, "coef_"),
+    (mutants.ChoosesOnce([1e-3, 0.1, 10, 1e3], cv=2), suite.check_forget_equals_refit, "alpha_"),
+    (mutants.FoldsInTurn(cv=2), suite.check_order, "coef_|score_|digest"),
     (mutants.RemembersReturn(), suite.check_histories, "forgot other rows"),
 ]
 

@@ -4,7 +4,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from skunlearn.linear_model import LinearRegression, Ridge
+from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
 ESTIMATORS = [
@@ -22,6 +22,10 @@ ESTIMATORS = [
     LinearRegression(fit_intercept=False),
     Ridge(),
     Ridge(alpha=1e-3, fit_intercept=False),
+    RidgeCV(cv=2, random_state=0),
+    RidgeCV([0.1, 10], cv=3, fit_intercept=False, random_state=1),
+    RidgeClassifier(),
+    RidgeClassifier(alpha=1e-3, class_weight="balanced"),
 ]
 
 
@@ -30,15 +34,30 @@ EXPECTED_FAILURES = {
     "check_fit_score_takes_y": "calls partial_fit without sample_ids on a fitted model, where rows could not be told "
     "apart by the ids under which they are to be forgotten",
 }
-#: Why one of Ridge's cannot.
+#: Why one of the ridge models' cannot.
 NO_ITERATIONS = {
     "check_non_transformer_estimators_n_iter": "max_iter is accepted for compatibility, and nothing is iterated",
 }
+_WEIGHT_CHECKS = (
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
+)
+#: Why RidgeCV cannot be asked about copies of rows.
+FOLDS_BY_ID = dict.fromkeys(_WEIGHT_CHECKS, "sets cv to a list of splits; a row's fold is a hash of its id here")
+#: Why one of balanced classes cannot, here as in scikit-learn.
+BALANCED_BY_ROWS = dict.fromkeys(_WEIGHT_CHECKS, "class_weight='balanced' counts rows, whatever they weigh")
 
 
 def expected_failures(estimator):
     """Return which checks cannot pass, and why."""
-    return EXPECTED_FAILURES | (NO_ITERATIONS if isinstance(estimator, Ridge) else {})
+    failures = dict(EXPECTED_FAILURES)
+    if isinstance(estimator, (Ridge, RidgeClassifier)):
+        failures |= NO_ITERATIONS
+    if isinstance(estimator, RidgeCV):
+        failures |= FOLDS_BY_ID
+    if estimator.get_params().get("class_weight") == "balanced":
+        failures |= BALANCED_BY_ROWS
+    return failures
 
 
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)

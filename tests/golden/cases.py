@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
 
@@ -47,6 +48,35 @@ def golden_models() -> Iterator[tuple[str, Any]]:
             .partial_forget(subject_ids=[4, 7]),
         )
     yield "PCA, csr", PCA(2).fit(sp.csr_array(X)).partial_forget(np.arange(0, 60, 5))
+    yield from _linear_models()
+
+
+def _linear_models() -> Iterator[tuple[str, Any]]:
+    X, labels, weight, subjects = _table(60, 5)
+    weight = np.sqrt(np.sqrt(weight))  # correctly rounded everywhere
+    X = X / 3 + np.ldexp(X[:, ::-1], -30)
+    y = np.column_stack([X[:, 0] - X[:, 1], X[:, 2] / 7])
+    for Estimator, params, targets in (
+        (LinearRegression, {}, y),
+        (Ridge, {"alpha": 0.1}, y),
+        (RidgeCV, {"cv": 3, "random_state": 5}, y),
+        (RidgeClassifier, {}, labels),
+        (RidgeClassifier, {"class_weight": "balanced"}, labels),
+    ):
+        name = f"{Estimator.__name__}{params or ''}"
+        yield f"{name}, dense, int64 ids", Estimator(**params).fit(X, targets).partial_forget(np.arange(3, 9))
+        yield (
+            f"{name}, float32, weights, subjects",
+            Estimator(**params)
+            .fit(X.astype(np.float32), targets, weight, subject_ids=subjects)
+            .partial_forget(subject_ids=[4, 7]),
+        )
+        yield (
+            f"{name}, csr, no intercept",
+            Estimator(**params, fit_intercept=False)
+            .fit(sp.csr_array(X), targets, weight)
+            .partial_forget(np.arange(0, 60, 5)),
+        )
 
 
 def _table(n: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

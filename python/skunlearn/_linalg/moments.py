@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from skunlearn._linalg import _moment_reads, _moments
+from skunlearn._linalg.class_sums import ClassSums, as_integers
 from skunlearn._linalg.gram import WIDEN_BITS, Gram, Slicer
 from skunlearn.rows import CsrRows
 
@@ -53,7 +54,7 @@ class Rows:
     weight : ndarray of shape (n_rows,), float64, or None
         Weights; None stands for ones.
     codes : ndarray of shape (n_rows,), int, or None
-        Whose Gram matrix a row enters; None stands for zeros.
+        Whose Gram matrix a row enters, or whose sums; None stands for zeros.
     """
 
     X: Any
@@ -73,6 +74,8 @@ Blocks = Callable[[], Iterable[Rows]]
 class Moments:
     """Exact Gram matrices of [c | X | y], one for each code of a row, at scales that all share.
 
+    Or one Gram matrix of all rows, and for each code the sums of its rows alone.
+
     Parameters
     ----------
     n_features, n_targets : int
@@ -81,6 +84,8 @@ class Moments:
         Of X; says how many bits a value keeps.
     widen_bits : int, default=125
         See `Gram`; lower in tests.
+    class_sums : bool, default=False
+        Keep one Gram matrix, of code 0, and `class_sums`.
 
     Attributes
     ----------
@@ -89,7 +94,13 @@ class Moments:
     """
 
     def __init__(
-        self, n_features: int, n_targets: int = 0, *, dtype: Any = np.float64, widen_bits: int = WIDEN_BITS
+        self,
+        n_features: int,
+        n_targets: int = 0,
+        *,
+        dtype: Any = np.float64,
+        widen_bits: int = WIDEN_BITS,
+        class_sums: bool = False,
     ) -> None:
         self._n_features = n_features
         self.n_columns = 1 + n_features + n_targets
@@ -97,6 +108,7 @@ class Moments:
         self._widen_bits = widen_bits
         self._columns = np.arange(self.n_columns, dtype=np.int32)
         self._row = np.zeros((1, self.n_columns))
+        self._keeps_class_sums = class_sums
         self._block_rows = max(_BULK_ROWS, min(4096, _BLOCK_BYTES // (8 * self.n_columns)))
         self._clear()
 
@@ -105,6 +117,7 @@ class Moments:
         self._is_settled = False
         self._row.fill(0)
         self._grams: dict[int, Gram] = {}
+        self._class_sums = ClassSums(self.n_columns) if self._keeps_class_sums else None
         self._n_weighted = 0
         # Of every column: the binade in force, rows in it, what divides every value, and the shift in force.
         self._exponents = np.full(self.n_columns, _NO_EXPONENT, dtype=np.int32)
@@ -167,7 +180,7 @@ class Moments:
         if rows.n_rows >= _BULK_ROWS and 2 * rows.n_rows >= self.n_rows:
             self._go_stale()
             return
-        if rows.n_rows == 1:
+        if rows.n_rows == 1 and self._class_sums is None:
             self._forget_one(rows)
         else:
             self._forget_many(rows)
@@ -234,6 +247,9 @@ class Moments:
         for gram in self._grams.values():
             gram.clear_columns(np.flatnonzero(breaking))
             gram.rescale(np.where(breaking, 0, powers).astype(np.int32))
+        if self._class_sums is not None:
+            self._class_sums.clear_columns(np.flatnonzero(breaking))
+            self._class_sums.rescale(np.where(breaking, 0, powers))
         self._set_shifts(shifts, self._broken | breaking)
 
     def _canonical_shifts(self, is_weighted: bool) -> np.ndarray:
@@ -251,7 +267,7 @@ class Moments:
         self, Z: np.ndarray, codes: np.ndarray | None, sign: int, has_unit_column: bool, slicers: dict[int, Slicer]
     ) -> None:
         """Add a block of quantised rows, or take it away; what goes through BLAS waits in `slicers`."""
-        for code, Q in _by_code(Z, codes):
+        for code, Q in self._by_gram(Z, codes, sign):
             gram = self._gram_of(code)
             gram.n_rows += sign * len(Q)
             if len(Q) < _BULK_ROWS and code not in slicers:
@@ -266,6 +282,17 @@ class Moments:
             slicer.close()
         for code in [code for code, gram in self._grams.items() if gram.n_rows == 0]:
             del self._grams[code]
+
+    def _by_gram(
+        self, Q: np.ndarray, codes: np.ndarray | None, sign: int = 1, chosen: np.ndarray | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the rows of each Gram matrix; where there is one for all, add to the sums of the codes instead."""
+        if self._class_sums is None:
+            yield from _by_code(Q, codes)
+            return
+        assert codes is not None
+        self._class_sums.add_rows(Q, codes, sign, chosen)
+        yield 0, Q
 
     def _gram_of(self, code: int) -> Gram:
         gram = self._grams.get(code)
@@ -323,7 +350,7 @@ class Moments:
         for rows in blocks():
             for Z, _, codes in self._load(rows):
                 _moments.quantise(Z, self._multiplier)
-                for code, Q in _by_code(Z, codes):
+                for code, Q in self._by_gram(Z, codes, chosen=broken):
                     self._grams[code].add_columns(Q, broken)
 
     def rebuild(self, blocks: Blocks) -> None:
@@ -359,7 +386,7 @@ class Moments:
         for rows in blocks():
             for Z, _, codes in self._load(rows):
                 _moments.quantise_counting(Z, self._multiplier, top, counts, errors)
-                for code, Q in _by_code(Z, codes):
+                for code, Q in self._by_gram(Z, codes):
                     gram = self._gram_of(code)
                     if code not in slicers:
                         slicers[code] = Slicer(gram, self._bits, self._has_unit_column)
@@ -419,12 +446,12 @@ class Moments:
 
     def integers(self, code: int = 0) -> list[list[int]]:
         """Return the Gram matrix as Python integers."""
-        return _unpack(_as_integers(self.limbs(code)), self.n_columns)
+        return _unpack(as_integers(self.limbs(code)), self.n_columns)
 
     def sums(self, code: int = 0) -> list[int]:
         """Return column 0 of the Gram matrix as Python integers: the total weight, and the sums of the columns."""
         firsts = np.cumsum(np.arange(self.n_columns))
-        return _as_integers(self._read(code).limbs[firsts])
+        return as_integers(self._read(code).limbs[firsts])
 
     def normal_equations(self, *, about_means: bool, code: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
         """Return products of the columns of X, those of X with y, and what divides both.
@@ -450,7 +477,7 @@ class Moments:
         of_targets = np.empty((d, self.n_columns - 1 - d, width), dtype=np.int64)
         limbs = self._read(code).limbs
         _moment_reads.normal_equations(limbs, about_means, of_features, of_targets)
-        return of_features, of_targets, _as_integers(limbs[:1])[0] if about_means else 1
+        return of_features, of_targets, as_integers(limbs[:1])[0] if about_means else 1
 
     def mean_of(self, vector: np.ndarray, code: int = 0) -> tuple[int, int, int]:
         """Return the exact weighted mean of vector'[x | y], as n, m and e of n / m * 2**e.
@@ -469,7 +496,13 @@ class Moments:
         out = np.empty((int(exponents.max()) - lowest + 53 + 192 + 32) // 64 + 1, dtype="<u8")
         _moment_reads.combine_sums(limbs, vector, self._shifts, lowest, out)
         numerator = int.from_bytes(out.tobytes(), "little", signed=True)
-        return numerator, _as_integers(limbs[:1])[0], lowest + int(self._shifts[0])
+        return numerator, as_integers(limbs[:1])[0], lowest + int(self._shifts[0])
+
+    def class_sums(self, code: int) -> list[int]:
+        """Return the total weight of a code's rows and the sums of their columns, at the scales of `sums`."""
+        self._require_settled()
+        assert self._class_sums is not None
+        return self._class_sums.of(code)
 
     def numerator_limbs(self, code: int = 0) -> np.ndarray:
         """Return G00 Gjk - G0j G0k for the columns of X and y in limbs, the lower triangle packed by rows."""
@@ -480,7 +513,7 @@ class Moments:
 
     def numerators(self, code: int = 0) -> list[list[int]]:
         """Return what `numerator_limbs` holds, as Python integers."""
-        return _unpack(_as_integers(self.numerator_limbs(code)), self.n_columns - 1)
+        return _unpack(as_integers(self.numerator_limbs(code)), self.n_columns - 1)
 
     def constant_columns(self, code: int = 0) -> np.ndarray:
         """Return which columns of X and y do not vary, as far as the rounding of this engine lets tell.
@@ -490,7 +523,7 @@ class Moments:
         is at most 2**-103 G_jj + 5 n, and no smaller scatter means anything.
         """
         last = np.cumsum(np.arange(1, self.n_columns + 1)) - 1
-        total, *squares = _as_integers(self._read(code).limbs[last])
+        total, *squares = as_integers(self._read(code).limbs[last])
         spreads = [total * g - s * s for g, s in zip(squares, self.sums(code)[1:], strict=True)]
         if not self.has_weights:
             return np.array(spreads) == 0
@@ -538,7 +571,8 @@ class Moments:
 
     def nbytes(self) -> int:
         """Return the size of the sums in bytes."""
-        return sum(gram.limbs.nbytes for gram in self._grams.values())
+        of_classes = 0 if self._class_sums is None else self._class_sums.limbs.nbytes
+        return sum(gram.limbs.nbytes for gram in self._grams.values()) + of_classes
 
     @property
     def _width(self) -> int:
@@ -565,12 +599,6 @@ def _by_code(Q: np.ndarray, codes: np.ndarray | None) -> Iterator[tuple[int, np.
             chosen = Q[codes == code]
             yield code, chosen
             chosen.fill(0)
-
-
-def _as_integers(limbs: np.ndarray) -> list[int]:
-    raw = np.ascontiguousarray(limbs, dtype="<i8").tobytes()
-    size = 8 * limbs.shape[1]
-    return [int.from_bytes(raw[i : i + size], "little", signed=True) for i in range(0, len(raw), size)]
 
 
 def _unpack(packed: list[int], n: int) -> list[list[int]]:

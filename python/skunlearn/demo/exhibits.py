@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.datasets import load_diabetes, load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 from skunlearn.base import ForgetMixin
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from skunlearn.linear_model import LinearRegression, Ridge
+from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
 __all__ = ["EXHIBITS", "Exhibit"]
@@ -62,6 +62,12 @@ def diabetes() -> Table:
     return X, y
 
 
+def breast_cancer() -> Table:
+    """Return scikit-learn's breast cancer: thirty measurements of 569 tumours, malignant or benign."""
+    X, y = load_breast_cancer(return_X_y=True)
+    return X, y
+
+
 def generated_numbers() -> Table:
     """Return a table of 200,000 rows and 30 normal features, and a target that leans on all of them."""
     rng = np.random.default_rng(0)
@@ -75,6 +81,8 @@ EXHIBITS = (
     Exhibit(BernoulliNB(binarize=3.5), "generated", generated, n_single=1000, n_refits=5),
     Exhibit(CategoricalNB(min_categories=9), "generated", generated, n_single=1000, n_refits=5),
     Exhibit(Ridge(), "diabetes", diabetes),
+    Exhibit(RidgeCV(cv=5, random_state=0), "diabetes", diabetes),
+    Exhibit(RidgeClassifier(class_weight="balanced"), "breast cancer", breast_cancer),
     Exhibit(LinearRegression(), "generated", generated_numbers, n_single=1000, n_refits=5),
     Exhibit(LinearDiscriminantAnalysis(), "digits", digits),
     Exhibit(QuadraticDiscriminantAnalysis(reg_param=0.1), "digits", digits),

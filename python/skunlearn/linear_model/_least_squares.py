@@ -10,17 +10,26 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 
 from skunlearn._linalg import _linear as kernels
 from skunlearn._linalg.moments import Moments, Rows
-from skunlearn._linalg.solve import nearest_ratio, solve
+from skunlearn._linalg.solve import nearest_ratio
 from skunlearn.base import ForgetMixin, fitted_attribute
 from skunlearn.exceptions import DegenerateRowsError
+from skunlearn.linear_model._normal_equations import NormalEquations
 from skunlearn.live import Core, IncomingRows, Owner
 from skunlearn.rows import CsrRows, RowBlock, RowStore, as_native
 from skunlearn.utils._sklearn_compat import fit_context, validate_data
 
-__all__ = ["LeastSquares", "LeastSquaresCore", "LeastSquaresState"]
+__all__ = [
+    "LeastSquares",
+    "LeastSquaresCore",
+    "LeastSquaresState",
+    "MomentCore",
+    "finite",
+    "linear_scores",
+    "refuse_positive",
+]
 
 #: Of float32 rows the engine would keep 35 bits; with 53, equal values make an equal model, whatever their dtype.
-_SUMMED_AS = np.float64
+SUMMED_AS = np.float64
 
 
 class LeastSquares(MultiOutputMixin, RegressorMixin, ForgetMixin):
@@ -153,17 +162,88 @@ class LeastSquaresState:
 
     def predict(self, X: Any) -> np.ndarray:
         """Return predictions for rows that were checked."""
-        coef = np.atleast_2d(self.coef_)
-        intercept = np.ascontiguousarray(np.broadcast_to(self.intercept_, len(coef)))
-        out = np.empty((X.shape[0], len(coef)))
-        if sp.issparse(X):
-            kernels.predict_csr(*_csr_rows(X), coef, intercept, out)
-        else:
-            kernels.predict_dense(np.ascontiguousarray(X), coef, intercept, out)
+        out = linear_scores(X, self.coef_, self.intercept_)
         return out[:, 0] if self.coef_.ndim == 1 else out
 
 
-class LeastSquaresCore(Core):
+def linear_scores(X: Any, coef: np.ndarray, intercept: Any) -> np.ndarray:
+    """Return X coef' + intercept for rows that were checked, (n_rows, n_targets); a row alone gives the same bits."""
+    coef = np.atleast_2d(coef)
+    intercept = np.ascontiguousarray(np.broadcast_to(intercept, len(coef)))
+    out = np.empty((X.shape[0], len(coef)))
+    if sp.issparse(X):
+        kernels.predict_csr(*_csr_rows(X), coef, intercept, out)
+    else:
+        kernels.predict_dense(np.ascontiguousarray(X), coef, intercept, out)
+    return out
+
+
+class MomentCore(Core):
+    """Exact moments of the rows. A subclass says how a block of rows enters them, and what they determine.
+
+    Parameters
+    ----------
+    model_name : str
+        Named in errors.
+    moments : Moments
+        Without rows.
+    """
+
+    def __init__(self, model_name: str, moments: Moments) -> None:
+        self._model_name = model_name
+        self._moments = moments
+
+    def _as_rows(self, block: RowBlock) -> Rows:
+        return Rows(block.X, block.y, block.weight)
+
+    def check(self, incoming: IncomingRows) -> None:
+        """Refuse rows that their weight makes infinite."""
+        if incoming.weight is None:
+            return
+        X = incoming.X
+        X = _csr_rows(X) if sp.issparse(X) or isinstance(X, CsrRows) else np.ascontiguousarray(X)
+        self._moments.check(Rows(X, self._numbers(incoming.y), incoming.weight))
+
+    def _numbers(self, y: Any) -> np.ndarray | None:
+        """Return incoming targets as columns of the moments."""
+        return np.ascontiguousarray(y).reshape(len(y), -1)
+
+    def _learn(self, block: RowBlock) -> None:
+        self._moments.learn(self._as_rows(block))
+
+    def _forget(self, block: RowBlock) -> None:
+        self._moments.forget(self._as_rows(block))
+
+    def _rebuild(self, owner: Owner) -> None:
+        self._moments.rebuild(lambda: self._all_rows(owner))
+
+    def is_settled(self) -> bool:
+        """Whether scales and sums are those of the rows."""
+        return self._moments.is_settled
+
+    def _settle(self, owner: Owner) -> None:
+        self._moments.settle(lambda: self._all_rows(owner))
+
+    def _all_rows(self, owner: Owner) -> Iterator[Rows]:
+        return map(self._as_rows, owner.effective_blocks())
+
+    def _require_rows(self) -> None:
+        if self._moments.n_rows == 0:
+            raise DegenerateRowsError(
+                f"This {self._model_name} has no row of a weight above 0 left, so there is nothing to predict from. "
+                "Call partial_fit or fit."
+            )
+
+    def digest_parts(self, owner: Owner) -> list[bytes]:
+        """Return the exact sums and their scales."""
+        return self._moments.digest_parts()
+
+    def nbytes(self) -> int:
+        """Return the size of the sums in bytes."""
+        return self._moments.nbytes()
+
+
+class LeastSquaresCore(MomentCore):
     """Exact moments of the rows, and the solution of the normal equations that they make.
 
     Parameters
@@ -183,127 +263,69 @@ class LeastSquaresCore(Core):
     def __init__(
         self, model_name: str, params: dict[str, Any], rows: RowStore, alphas: np.ndarray, *, ravel_one_target: bool
     ) -> None:
-        if params["positive"]:
-            raise ValueError(
-                f"{model_name} does not offer positive=True. Nothing was changed. Which coefficients are zero would be "
-                "decided by an iterative solver, and not provably by the rows alone; use positive=False."
-            )
-        self._model_name = model_name
-        self._fit_intercept: bool = params["fit_intercept"]
+        refuse_positive(model_name, params)
         self._n_features: int = rows.native.n_features
+        super().__init__(model_name, Moments(self._n_features, len(alphas), dtype=SUMMED_AS))
+        self._fit_intercept: bool = params["fit_intercept"]
         self._alphas = alphas
         self._ravel_one_target = ravel_one_target
-        self._moments = Moments(self._n_features, len(alphas), dtype=_SUMMED_AS)
-
-    def check(self, incoming: IncomingRows) -> None:
-        """Refuse rows that their weight makes infinite."""
-        if incoming.weight is None:
-            return
-        X = incoming.X
-        X = _csr_rows(X) if sp.issparse(X) or isinstance(X, CsrRows) else np.ascontiguousarray(X)
-        y = np.ascontiguousarray(incoming.y).reshape(len(incoming.weight), len(self._alphas))
-        self._moments.check(Rows(X, y, incoming.weight))
-
-    def _learn(self, block: RowBlock) -> None:
-        self._moments.learn(_as_rows(block))
-
-    def _forget(self, block: RowBlock) -> None:
-        self._moments.forget(_as_rows(block))
-
-    def _rebuild(self, owner: Owner) -> None:
-        self._moments.rebuild(lambda: _all_rows(owner))
-
-    def is_settled(self) -> bool:
-        """Whether scales and sums are those of the rows."""
-        return self._moments.is_settled
-
-    def _settle(self, owner: Owner) -> None:
-        self._moments.settle(lambda: _all_rows(owner))
 
     def publish(self, owner: Owner) -> LeastSquaresState:
         """Return the solution."""
-        if self._moments.n_rows == 0:
-            raise DegenerateRowsError(
-                f"This {self._model_name} has no row of a weight above 0 left, so there is nothing to predict from. "
-                "Call partial_fit or fit."
-            )
-        coef, rank = self._coefficients()
-        if not np.isfinite(coef).all():
-            raise DegenerateRowsError(
-                f"{np.count_nonzero(~np.isfinite(coef))} of {coef.size} coefficients of this {self._model_name} are "
-                "too large for float64. Scale X and y to sizes that are nearer to each other."
-            )
+        self._require_rows()
+        coef, rank = self._normal_equations().solve(self._alphas, self._constant_features())
+        finite(coef, self._model_name)
+        intercept = self._intercepts(coef)
         has_columns = owner.targets.schema()["target_dimensions"] == 2
         is_flat = not has_columns or (self._ravel_one_target and len(coef) == 1)
         coef = np.ascontiguousarray(coef[0] if is_flat else coef)
         coef.flags.writeable = False
-        return LeastSquaresState(coef, self._intercepts(np.atleast_2d(coef), has_columns=has_columns), rank)
-
-    def _coefficients(self) -> tuple[np.ndarray, int]:
-        """Return coefficients of shape (n_targets, n_features), and the rank of the matrix."""
-        gram, products, denominator = self._moments.normal_equations(about_means=self._fit_intercept)
-        shifts = self._moments.shifts[1:].astype(np.int64)
-        of_features, of_targets = shifts[: self._n_features], shifts[self._n_features :]
-        coef, rank = np.empty((len(self._alphas), self._n_features)), 0
-        for alpha in sorted(set(self._alphas.tolist())):
-            chosen = np.flatnonzero(self._alphas == alpha)
-            equations = gram, products[:, chosen]
-            if alpha == 0:
-                equations = _without(self._constant_features(), *equations)
-            # Column j was multiplied by 2**shift: what is solved for is coef * 2**(shift of target - shift of column).
-            solution = solve(
-                *equations,
-                denominator=denominator,
-                ridge=alpha,
-                ridge_log2=of_features,
-                scale_log2=of_features[:, None] - of_targets[chosen],
-            )
-            coef[chosen], rank = solution.coefficients.T, solution.rank
-        return coef, rank
+        if not has_columns and np.ndim(intercept):
+            intercept = intercept[0]
+        return LeastSquaresState(coef, intercept, rank)
 
     def _constant_features(self) -> np.ndarray:
-        """Return the columns whose spread may be rounding: without a penalty they would have arbitrary coefficients."""
         if not self._fit_intercept:
             return np.zeros(self._n_features, dtype=bool)
         return self._moments.constant_columns()[: self._n_features]
 
-    def _intercepts(self, coef: np.ndarray, *, has_columns: bool) -> Any:
-        """Return what the means leave to the intercept: the nearest float64 to mean(y) - mean(X) coef."""
+    def _normal_equations(self) -> NormalEquations:
+        gram, moments, denominator = self._moments.normal_equations(about_means=self._fit_intercept)
+        shifts = self._moments.shifts[1:].astype(np.int64)
+        return NormalEquations(gram, moments, denominator, shifts[: self._n_features], shifts[self._n_features :])
+
+    def _intercepts(self, coef: np.ndarray) -> Any:
+        """Return what the means leave: the nearest float64 to mean(y) - mean(X) coef."""
         if not self._fit_intercept:
             return 0.0
-        intercepts = np.empty(len(coef))
+        out = np.empty(len(coef))
         for target, row in enumerate(coef):
             residual = np.concatenate([-row, np.zeros(len(coef))])
             residual[self._n_features + target] = 1.0
-            intercepts[target] = nearest_ratio(*self._moments.mean_of(residual))
-        intercepts.flags.writeable = False
-        return intercepts if has_columns else intercepts[0]
-
-    def digest_parts(self, owner: Owner) -> list[bytes]:
-        """Return the exact sums and their scales."""
-        return self._moments.digest_parts()
-
-    def nbytes(self) -> int:
-        """Return the size of the sums in bytes."""
-        return self._moments.nbytes()
+            out[target] = nearest_ratio(*self._moments.mean_of(residual))
+        out.flags.writeable = False
+        return out
 
 
-def _without(columns: np.ndarray, gram: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return normal equations with zeros where the mask `columns` says so: their coefficients will be zero."""
-    if not columns.any():
-        return gram, products
-    kept = ~columns
-    return gram * (kept & kept[:, None])[:, :, None], products * kept[:, None, None]
+def refuse_positive(model_name: str, params: dict[str, Any]) -> None:
+    """Refuse positive=True."""
+    if params["positive"]:
+        raise ValueError(
+            f"{model_name} does not offer positive=True. Nothing was changed. Which coefficients are zero would be "
+            "decided by an iterative solver, and not provably by the rows alone; use positive=False."
+        )
+
+
+def finite(coef: np.ndarray, model_name: str) -> None:
+    """Refuse to publish coefficients that float64 cannot hold."""
+    n_wrong = int(np.count_nonzero(~np.isfinite(coef)))
+    if n_wrong:
+        raise DegenerateRowsError(
+            f"{n_wrong} of {coef.size} coefficients of this {model_name} are too large for float64. Scale X and y to "
+            "sizes that are nearer to each other."
+        )
 
 
 def _csr_rows(X: Any) -> CsrRows:
     indptr, indices, data = as_native(X)
     return CsrRows(indptr, indices.astype(np.int32, copy=False), data)
-
-
-def _as_rows(block: RowBlock) -> Rows:
-    return Rows(block.X, block.y, block.weight)
-
-
-def _all_rows(owner: Owner) -> Iterator[Rows]:
-    return map(_as_rows, owner.effective_blocks())

@@ -69,7 +69,7 @@ def check_commit(estimator: Any) -> None:
             reached.add(point)
             expected = after if is_committed(operation, point) else live
             _check_interrupted(model, estimator, expected, table, f"{operation} interrupted at {point}")
-    unreached = {point for point in FAULT_POINTS if not point.startswith("flush.")} - reached
+    unreached = {point for point in FAULT_POINTS if not point.startswith(("flush.", "settle."))} - reached
     assert not unreached, f"These fault points were never passed: {', '.join(sorted(unreached))}."
     _check_first_fit(estimator, table)
     _check_core_callbacks(estimator, table, moving)
@@ -95,7 +95,7 @@ def _is_interrupted(run: Callable[[], Any], point: str, error: type[BaseExceptio
 
 def _check_interrupted(model: Any, estimator: Any, expected: Table, table: Table, where: str) -> None:
     """Compare with a fit on the rows that the model must hold, also when the repair is interrupted in its turn."""
-    for point in ("flush.stale", "flush.rebuilt"):
+    for point in ("flush.stale", "flush.rebuilt", "settle.stale", "settle.settled"):
         _is_interrupted(model.flush, point, Fault)
         assert model.n_live_ == len(expected), f"{where}: it holds the rows of neither before nor after."
     assert_equals_refit(model, estimator, expected, table.X, where)

@@ -34,8 +34,9 @@ _STR_IDS = ("", "\0", "a\0", "a", "\u00e9", "e\u0301", "\u96ea", "\U00010348", "
 _WEIGHTS = (1.0, 0.0, 5e-324, 1e300, 0.1, 3.0, 1e-308, 1.0)
 #: No -1e308: beside 1e308 it makes scikit-learn's own validation add infinities of both signs.
 _ANY_VALUES = (0.0, -0.0, 5e-324, -5e-324, 1e-308, 1e308, -1e16, 1.0, 1.0 + 2**-52, 1e16, 2.0**53, 2.0**53 + 2)
-#: What is still finite when it is squared, or multiplied by the root of a weight of 1e300.
-_LARGEST_SQUARED = 1e150
+#: Largest values, of which the first is used that an estimator takes under the largest weight: sums of squares weight
+#: a row by the root of its weight, and sums of values by the weight itself; both refuse what that makes infinite.
+_LARGEST_VALUES = (1e308, 1e150, 1e6)
 _LABELS: dict[str, list[Any]] = {"str": ["no", "yes", "\u00e4rger"], "int": [3, -1, 10], "bool": [True, False]}
 
 
@@ -116,10 +117,23 @@ def value_pool(estimator: Any, style: str) -> list[float]:
         return [0.0, 1.0, 2.0] if style == "grid" else [0.0, 1.0, 2.0, 5.0]
     if style == "grid":
         return [0.0, 1.0, 2.0] if tags.positive_only else [-1.0, 0.0, 1.0]
-    pool = [value for value in _ANY_VALUES if value >= 0 or not tags.positive_only]
-    if get_tags(estimator).estimator_type == "regressor" or _overflows(estimator):
-        pool = [min(value, _LARGEST_SQUARED) for value in pool]
+    largest = _largest_value(estimator)
+    pool = [min(value, largest) for value in _ANY_VALUES if value >= 0 or not tags.positive_only]
     return [*pool, np.nan] if tags.allow_nan else pool
+
+
+def _largest_value(estimator: Any) -> float:
+    """Return the largest of the hostile values that the estimator takes under the largest of the weights."""
+    for largest in _LARGEST_VALUES[:-1]:
+        X = np.resize([[0.0], [largest]], (40, 1))
+        y = _targets(estimator, len(X), np.random.default_rng(0), "int")
+        weight = {"sample_weight": np.full(len(X), max(_WEIGHTS))} if takes_weights(estimator) else {}
+        try:
+            clone(estimator).fit(*((X,) if y is None else (X, y)), **weight)
+        except ValueError:
+            continue
+        return largest
+    return _LARGEST_VALUES[-1]
 
 
 def label_pool(estimator: Any, kind: str = "int") -> list[Any]:
@@ -168,14 +182,6 @@ def determining_table(estimator: Any, like: Table) -> Table:
     if isinstance(like.subject_ids, list):
         subjects = [f"other-{i}" for i in range(n)]
     return Table("rows in general position", X, y, ids, subjects)
-
-
-def _overflows(estimator: Any) -> bool:
-    """Return whether a huge value among others leaves no model, since its square is infinite."""
-    blank = Table("", np.zeros((0, 2)), _targets(estimator, 4, np.random.default_rng(0), "int"), np.arange(0))
-    table = determining_table(estimator, blank)
-    table.X[0, 0] = max(_ANY_VALUES)
-    return not _fits(estimator, table.X, table.y)
 
 
 def _fits(estimator: Any, X: np.ndarray, y: np.ndarray | None) -> bool:
