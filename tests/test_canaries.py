@@ -20,7 +20,7 @@ import pytest
 import scipy.sparse as sp
 
 import skunlearn
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB
 
 N_ROWS, N_FEATURES = 40, 4
 GONE = [3, 7, 8, 20, 39]  # one in the middle of everything, two neighbours, the last row
@@ -33,7 +33,7 @@ class World:
 
     def __init__(self, Estimator: Any, layout: str, dtype: str, id_kind: str) -> None:
         rng = np.random.default_rng(17)
-        if Estimator is BernoulliNB:
+        if Estimator is not CategoricalNB:
             X = (1 + rng.random((N_ROWS, N_FEATURES))).astype(dtype)
         else:  # categories: float32 integers that no other number of the model is
             X = rng.integers(1000, 60_000, (N_ROWS, N_FEATURES)).astype(dtype)
@@ -125,6 +125,8 @@ WORLDS = [
     (BernoulliNB, "csr", "float32", "int64"),
     (CategoricalNB, "dense", "float64", "int64"),
     (CategoricalNB, "csr", "float32", "str"),
+    (GaussianNB, "dense", "float64", "str"),
+    (MultinomialNB, "csr", "float64", "int64"),
 ]
 worlds = pytest.mark.parametrize("kind", WORLDS, ids=lambda k: "-".join([k[0].__name__, *k[1:]]))
 
@@ -248,7 +250,9 @@ def test_no_pattern_stands_in_texts(kind: Any) -> None:
 
     assert sum("Vanished" in w.category.__name__ for w in caught) >= 2
     everything = "\n".join(texts)
-    numbers = [repr(v) for v in [*world.X.ravel().tolist(), *world.weight.tolist()]] if kind[0] is BernoulliNB else []
+    numbers = (
+        [repr(v) for v in [*world.X.ravel().tolist(), *world.weight.tolist()]] if kind[0] is not CategoricalNB else []
+    )
     for mark in [*map(str, world.ids), *world.subjects, world.label.decode(), "class-0", *numbers]:
         assert mark not in everything, "an id, subject, label or value stands in a text"
 

@@ -17,10 +17,12 @@ import pytest
 import skunlearn
 from skunlearn._faults import FAULT_POINTS, inject
 from skunlearn.linear_model import RidgeClassifier
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB
 
 pytestmark = pytest.mark.filterwarnings("ignore::skunlearn.exceptions.SkunlearnWarning")
-estimators = pytest.mark.parametrize("Estimator", [BernoulliNB, CategoricalNB, RidgeClassifier])
+estimators = pytest.mark.parametrize(
+    "Estimator", [BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB, RidgeClassifier]
+)
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 N_EACH = 24  # rows that each of two threads forgets

@@ -14,7 +14,9 @@ from harness.overhead import measure_overhead
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from skunlearn.neighbors import NearestCentroid
+from skunlearn.preprocessing import StandardScaler
 
 __all__ = ["CASES", "Case", "chosen"]
 
@@ -47,6 +49,26 @@ def _categorical(name: str) -> tuple[Any, Table]:
     """Return an estimator that knows the categories of all rows, those held out included."""
     table = datasets.categorical(name)
     return CategoricalNB(min_categories=table.X.max(axis=0) + 1), table
+
+
+def _complement(name: str) -> tuple[Any, Table]:
+    return ComplementNB(), datasets.binary(name)
+
+
+def _gaussian(name: str) -> tuple[Any, Table]:
+    return GaussianNB(), datasets.binary(name)
+
+
+def _multinomial(name: str) -> tuple[Any, Table]:
+    return MultinomialNB(), datasets.binary(name)
+
+
+def _nearest_centroid(name: str) -> tuple[Any, Table]:
+    return NearestCentroid(), datasets.binary(name)
+
+
+def _standard_scaler(name: str) -> tuple[Any, Table]:
+    return StandardScaler(random_state=0), datasets.regression(name)
 
 
 def _linear_regression(name: str) -> tuple[Any, Table]:
@@ -98,6 +120,11 @@ _LABELLED = ("digits", *_GENERATED)
 _FORGETTING = {
     "bernoulli_nb": (_bernoulli, ("digits", "mushroom", "a9a", "adult", "kddcup99_10pct", *_GENERATED)),
     "categorical_nb": (_categorical, ("digits", "mushroom", "adult", "kddcup99_10pct", *_GENERATED)),
+    "complement_nb": (_complement, ("digits", "a9a", "kddcup99_10pct", *_GENERATED)),
+    "gaussian_nb": (_gaussian, ("digits", *_GENERATED)),
+    "multinomial_nb": (_multinomial, ("digits", "a9a", "kddcup99_10pct", *_GENERATED)),
+    "nearest_centroid": (_nearest_centroid, ("digits", *_GENERATED)),
+    "standard_scaler": (_standard_scaler, _REGRESSION),
     "linear_regression": (_linear_regression, _REGRESSION),
     "ridge": (_ridge, _REGRESSION),
     "linear_discriminant_analysis": (_linear_discriminant_analysis, _LABELLED),

@@ -262,15 +262,18 @@ def _flush(model: Any) -> Samples:
 
 def _has_moved(model: Any, before: Any, n_rows: int) -> bool:
     """Whether a model is no longer the one before, and where it counts rows, is one of `n_rows`."""
-    if hasattr(model, "class_count_"):
-        return bool(model.class_count_.sum() == n_rows < before.class_count_.sum())
-    name = next(name for name in ("means_", "coef_", "components_") if hasattr(model, name))
+    for counts in ("class_count_", "n_samples_seen_"):
+        if hasattr(model, counts):
+            return bool(np.sum(getattr(model, counts)) == n_rows < np.sum(getattr(before, counts)))
+    name = next(name for name in ("centroids_", "means_", "coef_", "components_") if hasattr(model, name))
     return not np.array_equal(getattr(model, name), getattr(before, name))
 
 
 def _score(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
     if not hasattr(model, "predict"):
-        return {"log_likelihood": float(model.score(X))}
+        if hasattr(model, "score"):
+            return {"log_likelihood": float(model.score(X))}
+        return {"rms": float(np.sqrt(np.mean(model.transform(X) ** 2)))}
     if not is_classifier(model):
         return {"r2": float(r2_score(y, model.predict(X)))}
     proba = model.predict_proba(X)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
+from sklearn.utils import get_tags
 
 from skunlearn.exceptions import DamagedStateError
 from skunlearn.key import Key
@@ -85,9 +86,10 @@ def load(estimator: Any, saved: Any) -> LiveModel:
         live.forgettable, live.published = False, saved.get("published")
         _expect(len(rows) == 0 and live.published is not None, name, "was saved without rows and without a state")
         return live
+    is_wrong = np.isinf if get_tags(estimator).input_tags.allow_nan else _is_not_finite
     for block in rows.blocks():
         values = block.X.data if isinstance(block.X, CsrRows) else block.X
-        _expect(bool(np.isfinite(values).all()), name, "holds values that are not finite")
+        _expect(not is_wrong(values).any(), name, "holds values that are not finite")
         if block.y is not None:
             _expect(targets.n_wrong(block.y) == 0, name, f"holds rows {targets.WRONG}")
     with _checked_by_the_core(name):
@@ -107,6 +109,10 @@ def _checked_by_the_core(name: str) -> Iterator[None]:
             f"Saved {name}: the state needs more memory than there is. If it was smaller when it was saved, the file "
             "is damaged; load a copy, or fit the model anew."
         ) from None
+
+
+def _is_not_finite(values: np.ndarray) -> np.ndarray:
+    return ~np.isfinite(values)
 
 
 def _targets_of(estimator: Any) -> type[Targets]:

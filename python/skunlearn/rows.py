@@ -29,6 +29,7 @@ __all__ = [
     "RowStore",
     "Selection",
     "as_native",
+    "csr_rows",
     "estimate_index_nbytes",
     "estimate_rows_nbytes",
     "parse_ids",
@@ -505,6 +506,12 @@ def as_native(X: Any) -> Any:
         X = X.copy()
         X.sum_duplicates()
     return X.indptr.astype(np.int64, copy=False), X.indices, X.data
+
+
+def csr_rows(X: Any) -> CsrRows:
+    """Return a sparse matrix as kernels take it."""
+    indptr, indices, data = as_native(X)
+    return CsrRows(indptr, indices.astype(np.int32, copy=False), data)
 
 
 def _take_csr(X: CsrRows, rows: np.ndarray) -> CsrRows:

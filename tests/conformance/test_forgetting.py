@@ -3,7 +3,9 @@
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from skunlearn.neighbors import NearestCentroid
+from skunlearn.preprocessing import StandardScaler
 from skunlearn.utils.estimator_checks import parametrize_with_forgetting_checks
 
 ESTIMATORS = [
@@ -19,8 +21,16 @@ ESTIMATORS = [
     ),
     PCA(),
     PCA(0.7, whiten=True, random_state=0),
+    ComplementNB(),
+    ComplementNB(alpha=0, norm=True, classes=[-1, 3, 10]),
+    GaussianNB(),
+    GaussianNB(priors=[0.2, 0.3, 0.5], var_smoothing=0.1, classes=[-1, 3, 10]),
     LinearRegression(),
     LinearRegression(fit_intercept=False),
+    MultinomialNB(),
+    MultinomialNB(alpha=0, classes=[-1, 3, 10], class_prior=[0.2, 0.3, 0.5]),
+    NearestCentroid(),
+    NearestCentroid(shrink_threshold=0.5, priors=[0.2, 0.3, 0.5], classes=[-1, 3, 10]),
     Ridge(),
     Ridge(alpha=[1e-3], fit_intercept=False, random_state=0),
     RidgeCV(cv=2),
@@ -28,12 +38,14 @@ ESTIMATORS = [
     RidgeClassifier(),
     RidgeClassifier(alpha=0, class_weight="balanced", classes=[-1, 3, 10]),
     RidgeClassifier(alpha=1e-3, fit_intercept=False, class_weight={-1: 0.1, 3: 2, 10: 0}, classes=[-1, 3, 10]),
+    StandardScaler(),
+    StandardScaler(exact_statistics=True, with_mean=False),
 ]
 
 
 def expected_failures(estimator):
     """Return which checks cannot pass, and why."""
-    if not isinstance(estimator, (LinearRegression, Ridge, RidgeClassifier, RidgeCV)):
+    if not isinstance(estimator, (GaussianNB, LinearRegression, Ridge, RidgeClassifier, RidgeCV, StandardScaler)):
         return {}
     return {"check_weight_equals_copies": "rows are multiplied by the root of their weight, which is rounded"}
 

@@ -5,7 +5,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from skunlearn.neighbors import NearestCentroid
+from skunlearn.preprocessing import StandardScaler
 
 ESTIMATORS = [
     BernoulliNB(),
@@ -18,14 +20,24 @@ ESTIMATORS = [
     QuadraticDiscriminantAnalysis(solver="eigen", shrinkage=0.1, store_covariance=True),
     PCA(),
     PCA(0.7, whiten=True),
+    ComplementNB(),
+    ComplementNB(alpha=0.1, norm=True),
+    GaussianNB(),
+    GaussianNB(var_smoothing=0.1),
     LinearRegression(),
     LinearRegression(fit_intercept=False),
+    MultinomialNB(),
+    MultinomialNB(alpha=0.1, fit_prior=False),
+    NearestCentroid(),
+    NearestCentroid(shrink_threshold=0.1, priors="empirical"),
     Ridge(),
     Ridge(alpha=1e-3, fit_intercept=False),
     RidgeCV(cv=2, random_state=0),
     RidgeCV([0.1, 10], cv=3, fit_intercept=False, random_state=1),
     RidgeClassifier(),
     RidgeClassifier(alpha=1e-3, class_weight="balanced"),
+    StandardScaler(),
+    StandardScaler(exact_statistics=True, with_mean=False),
 ]
 
 

@@ -9,7 +9,9 @@ import scipy.sparse as sp
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from skunlearn.neighbors import NearestCentroid
+from skunlearn.preprocessing import StandardScaler
 
 
 def golden_models() -> Iterator[tuple[str, Any]]:
@@ -17,7 +19,13 @@ def golden_models() -> Iterator[tuple[str, Any]]:
     X, y, weight, subjects = _table(60, 5)
     int_ids = np.arange(60) * 7919 - 100_000
     str_ids = [f"id-{i}é" for i in range(60)]
-    for Estimator, params in ((BernoulliNB, {"binarize": 2.5}), (CategoricalNB, {"min_categories": 9})):
+    for Estimator, params in (
+        (BernoulliNB, {"binarize": 2.5}),
+        (CategoricalNB, {"min_categories": 9}),
+        (ComplementNB, {"norm": True}),
+        (GaussianNB, {"var_smoothing": 0.25}),
+        (MultinomialNB, {"alpha": 0.5}),
+    ):
         name = Estimator.__name__
         yield (
             f"{name}, dense, int64 ids",
@@ -30,9 +38,9 @@ def golden_models() -> Iterator[tuple[str, Any]]:
             .partial_forget(subject_ids=[4, 7]),
         )
         yield (
-            f"{name}, csr, declared str classes",
+            f"{name}, {'dense' if Estimator is GaussianNB else 'csr'}, declared str classes",
             Estimator(**params, classes=["a", "b", "c", "d"])
-            .fit(sp.csr_array(X), np.array(list("abc"))[y], weight)
+            .fit(X if Estimator is GaussianNB else sp.csr_array(X), np.array(list("abc"))[y], weight)
             .partial_forget(np.arange(0, 60, 5)),
         )
     for Estimator in (LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis, PCA):
@@ -48,6 +56,18 @@ def golden_models() -> Iterator[tuple[str, Any]]:
             .partial_forget(subject_ids=[4, 7]),
         )
     yield "PCA, csr", PCA(2).fit(sp.csr_array(X)).partial_forget(np.arange(0, 60, 5))
+    yield (
+        "NearestCentroid, csr, str ids",
+        NearestCentroid(shrink_threshold=0.5).fit(sp.csr_array(X), y, sample_ids=str_ids).partial_forget(str_ids[3:9]),
+    )
+    gaps = np.where(X == 3, np.nan, X)
+    for exact_statistics in (False, True):
+        yield (
+            f"StandardScaler, {'exact' if exact_statistics else 'lattice'}, missing values, weights",
+            StandardScaler(exact_statistics=exact_statistics, random_state=0)
+            .fit(gaps, sample_weight=weight, sample_ids=int_ids)
+            .partial_forget(int_ids[::7]),
+        )
     yield from _linear_models()
 
 

@@ -1,4 +1,4 @@
-"""Portable ln, exp and log-sum-exp."""
+"""Portable ln, exp, their twins to base 2, and log-sum-exp."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,14 @@ def ulp_error(found, exact):
 
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="longdouble is no wider than float64 here")
 @pytest.mark.parametrize(
-    ("function", "reference", "x"), [(_native.exp, np.exp, X), (_native.ln, np.log, POSITIVE)], ids=["exp", "ln"]
+    ("function", "reference", "x"),
+    [
+        (_native.exp, np.exp, X),
+        (_native.exp2, np.exp2, X),
+        (_native.ln, np.log, POSITIVE),
+        (_native.log2, np.log2, POSITIVE),
+    ],
+    ids=["exp", "exp2", "ln", "log2"],
 )
 def test_within_one_ulp(function, reference, x):
     """libm's own bound: less than one unit in the last place."""

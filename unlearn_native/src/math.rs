@@ -1,4 +1,4 @@
-//! Portable `ln`, `exp` and log-sum-exp: the same bits on every machine, for a row alone and in bulk.
+//! Portable `ln`, `exp`, their twins to base 2, and log-sum-exp: the same bits on every machine, for a row alone and in bulk.
 //!
 //! Other versions of these functions change with the CPU's vector level; the libm crate is plain arithmetic.
 
@@ -12,6 +12,18 @@ pub fn ln(x: f64) -> f64 {
 #[must_use]
 pub fn exp(x: f64) -> f64 {
     libm::exp(x)
+}
+
+/// Logarithm to base 2.
+#[must_use]
+pub fn log2(x: f64) -> f64 {
+    libm::log2(x)
+}
+
+/// 2 to the power of `x`.
+#[must_use]
+pub fn exp2(x: f64) -> f64 {
+    libm::exp2(x)
 }
 
 /// Subtracts from every row of `k` log likelihoods the logarithm of its summed exponentials, in place.
@@ -56,6 +68,12 @@ mod tests {
         assert!(within_one_ulp(ln(2.0), std::f64::consts::LN_2));
         assert!(within_one_ulp(ln(10.0), std::f64::consts::LN_10));
         assert!(ln(0.0) == f64::NEG_INFINITY && exp(f64::NEG_INFINITY) == 0.0);
+        for power in [-1074, -1022, -1, 0, 1, 52, 1023] {
+            let exponent = f64::from(power);
+            assert_eq!(log2(exp2(exponent)).to_bits(), exponent.to_bits());
+        }
+        assert!(within_one_ulp(exp2(0.5), std::f64::consts::SQRT_2));
+        assert!(within_one_ulp(log2(10.0), std::f64::consts::LOG2_10));
     }
 
     #[test]

@@ -18,7 +18,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from skunlearn._linalg._vector cimport TWO_52, only_const_doubles, only_doubles, vector_void
-from skunlearn._linalg._wide cimport add_wide, int128, packed
+from skunlearn._linalg._wide cimport add_wide, int128, packed, shift_wide
 
 cdef extern from *:
     int __builtin_ctzll(unsigned long long) noexcept nogil
@@ -395,23 +395,3 @@ def rescale(
             for k in range(j + 1):
                 if powers[j] + powers[k] != 0:
                     shift_wide(&gram[packed(j, k), 0], n_limbs, powers[j] + powers[k])
-
-
-cdef void shift_wide(int64_t* entry, int n_limbs, int power) noexcept nogil:
-    """Multiply by 2**power; zero stays zero whatever the power."""
-    cdef int64_t[3] wide
-    cdef int64_t sign = entry[n_limbs - 1] >> 63
-    cdef int i, source, words, bits
-    cdef uint64_t high, low
-    if not (entry[0] | entry[1] | entry[n_limbs - 1]):
-        return
-    for i in range(3):
-        wide[i] = entry[i] if i < n_limbs else sign
-    words, bits = power // 64, power % 64
-    if bits < 0:
-        words, bits = words - 1, bits + 64
-    for i in range(n_limbs):
-        source = i - words
-        high = sign if source > 2 else 0 if source < 0 else wide[source]
-        low = sign if source > 3 else 0 if source < 1 else wide[source - 1]
-        entry[i] = high << bits | (low >> (64 - bits) if bits else 0)

@@ -30,3 +30,23 @@ cdef inline void add_wide(int64_t* entry, int n_limbs, int128 value) noexcept no
     low = (<uint128*> entry)[0] + <uint128> value
     entry[2] += <int64_t> (value >> 127) + (low < <uint128> value)
     (<uint128*> entry)[0] = low
+
+
+cdef inline void shift_wide(int64_t* entry, int n_limbs, int power) noexcept nogil:
+    """Multiply by 2**power; zero stays zero whatever the power."""
+    cdef int64_t[3] wide
+    cdef int64_t sign = entry[n_limbs - 1] >> 63
+    cdef int i, source, words, bits
+    cdef uint64_t high, low
+    if not (entry[0] | entry[1] | entry[n_limbs - 1]):
+        return
+    for i in range(3):
+        wide[i] = entry[i] if i < n_limbs else sign
+    words, bits = power // 64, power % 64
+    if bits < 0:
+        words, bits = words - 1, bits + 64
+    for i in range(n_limbs):
+        source = i - words
+        high = sign if source > 2 else 0 if source < 0 else wide[source]
+        low = sign if source > 3 else 0 if source < 1 else wide[source - 1]
+        entry[i] = high << bits | (low >> (64 - bits) if bits else 0)

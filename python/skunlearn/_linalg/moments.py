@@ -24,7 +24,7 @@ from skunlearn._linalg.class_sums import ClassSums, as_integers
 from skunlearn._linalg.gram import WIDEN_BITS, Gram, Slicer
 from skunlearn.rows import CsrRows
 
-__all__ = ["Moments", "Rows"]
+__all__ = ["Moments", "Rows", "as_integers"]
 
 _BITS = {"float64": 53, "float32": 35}
 _NO_EXPONENT = _moments.NO_EXPONENT
@@ -116,7 +116,7 @@ class Moments:
         """Hold no row."""
         self._is_settled = False
         self._row.fill(0)
-        self._grams: dict[int, Gram] = {}
+        self._grams: dict[int, Any] = {}
         self._class_sums = ClassSums(self.n_columns) if self._keeps_class_sums else None
         self._n_weighted = 0
         # Of every column: the binade in force, rows in it, what divides every value, and the shift in force.
@@ -264,7 +264,7 @@ class Moments:
         return not self.has_weights and bool(self._shifts[0] == 0)
 
     def _add(
-        self, Z: np.ndarray, codes: np.ndarray | None, sign: int, has_unit_column: bool, slicers: dict[int, Slicer]
+        self, Z: np.ndarray, codes: np.ndarray | None, sign: int, has_unit_column: bool, slicers: dict[int, Any]
     ) -> None:
         """Add a block of quantised rows, or take it away; what goes through BLAS waits in `slicers`."""
         for code, Q in self._by_gram(Z, codes, sign):
@@ -274,10 +274,10 @@ class Moments:
                 gram.add_rows(Q, sign)
                 continue
             if code not in slicers:
-                slicers[code] = Slicer(gram, self._bits, has_unit_column, sign)
+                slicers[code] = self._adder(gram, has_unit_column, sign)
             slicers[code].add(Q)
 
-    def _close(self, slicers: dict[int, Slicer]) -> None:
+    def _close(self, slicers: dict[int, Any]) -> None:
         for slicer in slicers.values():
             slicer.close()
         for code in [code for code, gram in self._grams.items() if gram.n_rows == 0]:
@@ -294,11 +294,19 @@ class Moments:
         self._class_sums.add_rows(Q, codes, sign, chosen)
         yield 0, Q
 
-    def _gram_of(self, code: int) -> Gram:
+    def _gram_of(self, code: int) -> Any:
         gram = self._grams.get(code)
         if gram is None:
-            gram = self._grams[code] = Gram(self.n_columns, self._bits, self._widen_bits)
+            gram = self._grams[code] = self._new_gram()
         return gram
+
+    def _new_gram(self) -> Any:
+        """Return what the rows of one code are summed up in: another shape has another class here."""
+        return Gram(self.n_columns, self._bits, self._widen_bits)
+
+    def _adder(self, gram: Any, unit_column: bool, sign: int = 1) -> Any:
+        """Return what adds many rows to it."""
+        return Slicer(gram, self._bits, unit_column, sign)
 
     # --- settling ----------------------------------------------------------------------------------------------------
 
@@ -382,14 +390,14 @@ class Moments:
         """Sets Gram matrices, counts and quanta, at the scales in force."""
         counts, errors = np.zeros((2, self.n_columns))
         top = self._top_binades()
-        slicers: dict[int, Slicer] = {}
+        slicers: dict[int, Any] = {}
         for rows in blocks():
             for Z, _, codes in self._load(rows):
                 _moments.quantise_counting(Z, self._multiplier, top, counts, errors)
                 for code, Q in self._by_gram(Z, codes):
                     gram = self._gram_of(code)
                     if code not in slicers:
-                        slicers[code] = Slicer(gram, self._bits, self._has_unit_column)
+                        slicers[code] = self._adder(gram, self._has_unit_column)
                     slicers[code].add(Q)
                     gram.n_rows += len(Q)
         unused = np.full(self.n_columns, _NO_QUANTUM, dtype=np.int32)
@@ -579,7 +587,7 @@ class Moments:
         """Limbs of a numerator: 2**187 bounds it without weights, 2**293 with them, up to 2**40 rows."""
         return 5 if self._n_weighted else 3
 
-    def _read(self, code: int) -> Gram:
+    def _read(self, code: int) -> Any:
         self._require_settled()
         return self._grams[code]
 

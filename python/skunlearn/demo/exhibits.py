@@ -10,7 +10,9 @@ from skunlearn.base import ForgetMixin
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from skunlearn.neighbors import NearestCentroid
+from skunlearn.preprocessing import StandardScaler
 
 __all__ = ["EXHIBITS", "Exhibit"]
 
@@ -80,6 +82,11 @@ EXHIBITS = (
     Exhibit(CategoricalNB(min_categories=17), "digits", digits),
     Exhibit(BernoulliNB(binarize=3.5), "generated", generated, n_single=1000, n_refits=5),
     Exhibit(CategoricalNB(min_categories=9), "generated", generated, n_single=1000, n_refits=5),
+    Exhibit(MultinomialNB(), "digits", digits),
+    Exhibit(ComplementNB(), "digits", digits),
+    Exhibit(GaussianNB(), "digits", digits),
+    Exhibit(NearestCentroid(), "digits", digits),
+    Exhibit(StandardScaler(random_state=0), "diabetes", diabetes),
     Exhibit(Ridge(), "diabetes", diabetes),
     Exhibit(RidgeCV(cv=5, random_state=0), "diabetes", diabetes),
     Exhibit(RidgeClassifier(class_weight="balanced"), "breast cancer", breast_cancer),

@@ -15,7 +15,7 @@ from skunlearn.base import ForgetMixin, fitted_attribute
 from skunlearn.exceptions import DegenerateRowsError
 from skunlearn.linear_model._normal_equations import NormalEquations
 from skunlearn.live import Core, IncomingRows, Owner
-from skunlearn.rows import CsrRows, RowBlock, RowStore, as_native
+from skunlearn.rows import CsrRows, RowBlock, RowStore, csr_rows
 from skunlearn.utils._sklearn_compat import fit_context, validate_data
 
 __all__ = [
@@ -172,7 +172,7 @@ def linear_scores(X: Any, coef: np.ndarray, intercept: Any) -> np.ndarray:
     intercept = np.ascontiguousarray(np.broadcast_to(intercept, len(coef)))
     out = np.empty((X.shape[0], len(coef)))
     if sp.issparse(X):
-        kernels.predict_csr(*_csr_rows(X), coef, intercept, out)
+        kernels.predict_csr(*csr_rows(X), coef, intercept, out)
     else:
         kernels.predict_dense(np.ascontiguousarray(X), coef, intercept, out)
     return out
@@ -201,7 +201,7 @@ class MomentCore(Core):
         if incoming.weight is None:
             return
         X = incoming.X
-        X = _csr_rows(X) if sp.issparse(X) or isinstance(X, CsrRows) else np.ascontiguousarray(X)
+        X = csr_rows(X) if sp.issparse(X) or isinstance(X, CsrRows) else np.ascontiguousarray(X)
         self._moments.check(Rows(X, self._numbers(incoming.y), incoming.weight))
 
     def _numbers(self, y: Any) -> np.ndarray | None:
@@ -324,8 +324,3 @@ def finite(coef: np.ndarray, model_name: str) -> None:
             f"{n_wrong} of {coef.size} coefficients of this {model_name} are too large for float64. Scale X and y to "
             "sizes that are nearer to each other."
         )
-
-
-def _csr_rows(X: Any) -> CsrRows:
-    indptr, indices, data = as_native(X)
-    return CsrRows(indptr, indices.astype(np.int32, copy=False), data)

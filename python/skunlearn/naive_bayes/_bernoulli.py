@@ -10,17 +10,11 @@ import sklearn.naive_bayes
 from _unlearn_native._native import ln, round_sums, split_weights
 
 from skunlearn._linalg import _bernoulli as kernels
+from skunlearn._linalg.fixed_order import freeze, sum_in_order
 from skunlearn.base import fitted_attribute
 from skunlearn.live import Core, Owner
-from skunlearn.naive_bayes._discrete import (
-    DiscreteNB,
-    DiscreteNBState,
-    class_log_prior,
-    classes_with_rows,
-    freeze,
-    smoothing,
-    sum_in_order,
-)
+from skunlearn.naive_bayes._base import classes_with_rows
+from skunlearn.naive_bayes._discrete import DiscreteNB, DiscreteNBState, class_log_prior, smoothing
 from skunlearn.rows import CsrRows, RowBlock, RowStore
 from skunlearn.utils._sklearn_compat import Interval, validate_data
 

@@ -13,17 +13,12 @@ import sklearn.naive_bayes
 from _unlearn_native._native import CategoryCounts, categorical_joint_log_likelihood, ln
 from sklearn.utils.validation import check_non_negative
 
+from skunlearn._linalg.fixed_order import freeze
 from skunlearn.base import fitted_attribute
 from skunlearn.exceptions import CategoryVanishedWarning, UnknownCategoryError
 from skunlearn.live import Core, Owner
-from skunlearn.naive_bayes._discrete import (
-    DiscreteNB,
-    DiscreteNBState,
-    class_log_prior,
-    classes_with_rows,
-    freeze,
-    smoothing,
-)
+from skunlearn.naive_bayes._base import classes_with_rows
+from skunlearn.naive_bayes._discrete import DiscreteNB, DiscreteNBState, class_log_prior, smoothing
 from skunlearn.rows import CsrRows, RowBlock, RowStore
 from skunlearn.utils._sklearn_compat import Interval, validate_data
 

@@ -11,7 +11,9 @@ __all__ = [
     "build_profile",
     "categorical_joint_log_likelihood",
     "exp",
+    "exp2",
     "ln",
+    "log2",
     "log_normalize",
     "prf",
     "round_sums",
@@ -109,6 +111,8 @@ def round_sums(blocks: Sequence[int], sums: Sequence[NDArray[np.int64]]) -> NDAr
 # math
 def ln(x: NDArray[np.float64]) -> NDArray[np.float64]: ...
 def exp(x: NDArray[np.float64]) -> NDArray[np.float64]: ...
+def log2(x: NDArray[np.float64]) -> NDArray[np.float64]: ...
+def exp2(x: NDArray[np.float64]) -> NDArray[np.float64]: ...
 def log_normalize(jll: NDArray[np.float64]) -> NDArray[np.float64]: ...
 
 # categories

@@ -1,4 +1,4 @@
-//! `ln`, `exp` and `log_normalize`.
+//! `ln`, `exp`, `log2`, `exp2` and `log_normalize`.
 
 use numpy::PyUntypedArrayMethods;
 use numpy::{
@@ -25,6 +25,24 @@ pub fn exp<'py>(
     x: PyReadonlyArrayDyn<'py, f64>,
 ) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
     map(py, x, math::exp)
+}
+
+/// Logarithm to base 2, the same bits on every machine.
+#[pyfunction]
+pub fn log2<'py>(
+    py: Python<'py>,
+    x: PyReadonlyArrayDyn<'py, f64>,
+) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+    map(py, x, math::log2)
+}
+
+/// 2**x, the same bits on every machine.
+#[pyfunction]
+pub fn exp2<'py>(
+    py: Python<'py>,
+    x: PyReadonlyArrayDyn<'py, f64>,
+) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+    map(py, x, math::exp2)
 }
 
 fn map<'py>(

@@ -45,9 +45,13 @@ mod _native {
     #[pymodule_export]
     use super::math::exp;
     #[pymodule_export]
+    use super::math::exp2;
+    #[pymodule_export]
     use super::math::ln;
     #[pymodule_export]
     use super::math::log_normalize;
+    #[pymodule_export]
+    use super::math::log2;
     #[pymodule_export]
     use super::rows::PyRowStore;
     #[pymodule_export]
