@@ -13,6 +13,7 @@ from harness.id_index import measure_ids
 from harness.overhead import measure_overhead
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
 from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
@@ -71,8 +72,25 @@ def _standard_scaler(name: str) -> tuple[Any, Table]:
     return StandardScaler(random_state=0), datasets.regression(name)
 
 
+def _extra_trees(name: str) -> tuple[Any, Table]:
+    return ExtraTreesClassifier(random_state=0), datasets.ordinal(name)
+
+
 def _linear_regression(name: str) -> tuple[Any, Table]:
     return LinearRegression(), datasets.regression(name)
+
+
+def _random_forest(name: str) -> tuple[Any, Table]:
+    return RandomForestClassifier(random_state=0), datasets.ordinal(name)
+
+
+def _random_forest_of_few_rows(name: str) -> tuple[Any, Table]:
+    """Return the forest that forgets fastest: each row is in a tenth of the trees."""
+    return RandomForestClassifier(max_samples=0.1, max_depth=15, random_state=0), datasets.ordinal(name)
+
+
+def _random_forest_regressor(name: str) -> tuple[Any, Table]:
+    return RandomForestRegressor(random_state=0), datasets.regression(name)
 
 
 def _ridge(name: str) -> tuple[Any, Table]:
@@ -114,6 +132,7 @@ def _overhead(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Sizes,
 
 _GENERATED = ("generated_1e4", "generated_1e5", "generated_1e6")
 _QUICK_TABLES = ("diabetes", "digits", "generated_1e4")
+_FORESTS = ("digits", "online_shoppers", "adult", "generated_1e4", "generated_1e5")
 _REGRESSION = ("diabetes", "california_housing", "ccpp", "bike_hour", *_GENERATED, "normal_1e5", "onehot_1e5")
 _LABELLED = ("digits", *_GENERATED)
 #: Family: what makes its estimator and table, and its tables.
@@ -125,7 +144,11 @@ _FORGETTING = {
     "multinomial_nb": (_multinomial, ("digits", "a9a", "kddcup99_10pct", *_GENERATED)),
     "nearest_centroid": (_nearest_centroid, ("digits", *_GENERATED)),
     "standard_scaler": (_standard_scaler, _REGRESSION),
+    "extra_trees_classifier": (_extra_trees, _FORESTS),
     "linear_regression": (_linear_regression, _REGRESSION),
+    "random_forest_classifier": (_random_forest, _FORESTS),
+    "random_forest_classifier_share": (_random_forest_of_few_rows, _FORESTS),
+    "random_forest_regressor": (_random_forest_regressor, ("diabetes", "california_housing", "ccpp", "bike_hour")),
     "ridge": (_ridge, _REGRESSION),
     "linear_discriminant_analysis": (_linear_discriminant_analysis, _LABELLED),
     "quadratic_discriminant_analysis": (_quadratic_discriminant_analysis, _LABELLED),

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.datasets import load_diabetes, load_digits
 
-__all__ = ["Table", "arrays_of", "binary", "categorical", "labelled", "missing_file", "regression"]
+__all__ = ["Table", "arrays_of", "binary", "categorical", "labelled", "missing_file", "ordinal", "regression"]
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -23,6 +23,7 @@ FILES = {
     "ccpp": "ccpp.parquet",
     "kddcup99_10pct": "kddcup99_10pct.parquet",
     "mushroom": "mushroom.parquet",
+    "online_shoppers": "online_shoppers.parquet",
 }
 
 
@@ -94,6 +95,23 @@ def labelled(name: str) -> Table:
     """Return a table of numbers as they are, and class labels."""
     X, y = _NUMBERS[name]()
     return Table(name, X.astype(np.float64), y)
+
+
+def ordinal(name: str) -> Table:
+    """Return a table for trees: numbers as they are, NaN where missing; categories in the order of their names."""
+    if name in _NUMBERS:
+        X, y = _NUMBERS[name]()
+        return Table(name, X.astype(np.float64), y)
+    frame, y = _load(name)
+    columns = []
+    for column in frame.columns:
+        values = frame[column]
+        if values.dtype.kind in "iuf":
+            columns.append(values.to_numpy(dtype=np.float64))
+        else:
+            codes = np.unique(values.astype(str).to_numpy(dtype=str), return_inverse=True)[1].astype(np.float64)
+            columns.append(np.where(values.isna(), np.nan, codes))
+    return Table(name, np.column_stack(columns), y)
 
 
 def regression(name: str) -> Table:

@@ -56,6 +56,9 @@ def measure_forgetting(estimator: Any, table: Table, sizes: Sizes, say: Say) -> 
     measurements += trial.oldest_first()
     say("first read after a deletion")
     measurements += trial.reads()
+    if hasattr(type(estimator), "apply"):  # trees: what is put off until a read is most of the work
+        say("deletions one by one, all work done after each")
+        measurements.append(trial.forget_and_flush())
     for n_rows in sizes.batches:
         if 2 * n_rows > trial.n:
             say(f"batches of {n_rows:,}: left out, the table has {trial.n:,} rows")
@@ -178,6 +181,16 @@ class _Trial:
                 (following if i else Samples()).time(predict)
         yield measurement(OURS, "first_predict", first)
         yield measurement(OURS, "next_predict", following)
+
+    def forget_and_flush(self) -> dict[str, Any]:
+        """Time deletions with all that they put off: what somebody pays who reads everything after every deletion."""
+        model = self.fit()
+        samples = Samples()
+        with quiet():
+            for i, position in enumerate(self.random_order[: min(self.sizes.n_reads + 1, self.n // 2)]):
+                sample_ids = [int(self.ids[position])]
+                (samples if i else Samples()).time(lambda ids=sample_ids: model.partial_forget(ids).flush())
+        return measurement(OURS, "forget_and_flush", samples, variant={"order": "random"})
 
     def batches(self, n_rows: int) -> tuple[Any, dict[str, Any]]:
         """Time deletions of `n_rows` at once, on a fresh model; the first is a warm-up where there are more."""

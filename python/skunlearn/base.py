@@ -141,7 +141,7 @@ class ForgetMixin(BaseEstimator):
                 "least one row a weight above zero."
             )
         params, targets = self._frozen_params(), self._targets_like(incoming.y, classes)
-        key = key_from_random_state(getattr(self, "random_state", None))
+        key = self._key_to_fit_with()
         rows = self._new_store(incoming, X, targets, key)
         live = LiveModel(
             model_name=type(self).__name__,
@@ -155,6 +155,7 @@ class ForgetMixin(BaseEstimator):
         fault_point("fit.validated")
         live.learn(incoming)
         live.publish()
+        live.core.warn_after_fit(live)
         if not forgettable:
             live.drop_rows()
         fault_point("fit.built")
@@ -215,6 +216,9 @@ class ForgetMixin(BaseEstimator):
             tag_key=key if self._tags_rows else None,
             model_name=type(self).__name__,
         )
+
+    def _key_to_fit_with(self) -> Key:
+        return key_from_random_state(getattr(self, "random_state", None))
 
     def _frozen_params(self) -> dict[str, Any]:
         """Return a private copy of the parameters that a model is a function of."""
@@ -345,7 +349,8 @@ class ForgetMixin(BaseEstimator):
             If the rows that are left do not determine a model.
         """
         live = self._require_live()
-        twin = self._native_twin(live.publish(), live.params)
+        with live.lock:  # a twin may read on in the version that is published
+            twin = self._native_twin(live.publish(), live.params)
         twin.n_features_in_ = live.n_features
         if live.feature_names is not None:
             twin.feature_names_in_ = live.feature_names.copy()

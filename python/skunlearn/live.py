@@ -17,7 +17,7 @@ import warnings
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +41,7 @@ class Owner(Protocol):
     rows: RowStore
     targets: Targets
     key: Key
+    n_effective: int
 
     @property
     def codes(self) -> ClassCodes:
@@ -69,8 +70,10 @@ class ForgetReport:
     n_duplicates : int
         Repeats within the request.
     path : str
-        How the derived state followed: "nothing" to do, "update", or "rebuild" where an earlier error had left it
-        stale.
+        How the derived state followed: "nothing" to do, "update" or a word of the estimator's own for it, or "rebuild"
+        where the state is derived from all rows anew, at the next read.
+    work : dict of {str: int}
+        What was looked at for that, as the estimator counts it.
     """
 
     rows_removed: int
@@ -78,6 +81,7 @@ class ForgetReport:
     n_unknown: int
     n_duplicates: int
     path: str
+    work: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,10 @@ class Core:
     inherits from this class, and with it what most cores need not do.
     """
 
+    #: Whether the core reads rows where they lie, by slot. It is then told of every row, also of those of weight 0:
+    #: a lesson is one block of slots alone, and what is forgotten comes as it was stored.
+    reads_store = False
+
     @abstractmethod
     def _learn(self, block: RowBlock) -> None:
         """Take rows in."""
@@ -127,6 +135,13 @@ class Core:
 
     def warn_before_forget(self, block: RowBlock) -> None:
         """Warn about what would vanish with these rows, before anything changes."""
+
+    def warn_after_fit(self, owner: Owner) -> None:
+        """Warn about what a fit has found, before the model that it makes replaces an older one."""
+
+    def last_path(self) -> tuple[str, dict[str, int]]:
+        """Return how the core followed the last `_forget`, and what work that was, in counts."""
+        return "update", {}
 
     def is_settled(self) -> bool:
         """Whether the core is all that its rows make of it, and has put nothing off."""
@@ -146,6 +161,10 @@ class Core:
     @abstractmethod
     def nbytes(self) -> int:
         """Return the size of the derived state in bytes."""
+
+    def without_rows(self, published: Any) -> Any:
+        """Let go of the rows; return `published` with all that it would have read from them later."""
+        return published
 
 
 class LiveModel:
@@ -213,7 +232,7 @@ class LiveModel:
         self.n_effective = 0
         self.stale = False
         self.published: Any = None
-        self._last_forget: tuple[int, int, int, int, str] | None = None
+        self._last_forget: tuple[Any, ...] | None = None
         self.lock = threading.RLock()
         with _registry_lock:
             _live_models.add(self)
@@ -249,9 +268,7 @@ class LiveModel:
         self.n_effective += _n_effective(len(added), incoming.weight)
         self.targets.count(columns, incoming.weight, +1)
         try:
-            for block in self.rows.blocks(added.start, added.stop, with_tags=self.rows.has_tags):
-                self._in_core(self.core._learn, block)
-                block.wipe()
+            self._learn_in_core(added)
         except Exception:  # rows that the core cannot hold would make every later read and forget fail, too
             self.rows.erase(np.arange(added.start, added.stop, dtype=np.uint32))
             raise
@@ -278,13 +295,22 @@ class LiveModel:
             self._in_core(self.core._forget, block)
             fault_point("forget.forgotten")
             self.stale = False
-            self._last_forget = _counts_of(selection, path)
+            self._last_forget = _counts_of(selection, path, *(self.core.last_path() if path == "update" else ()))
         finally:
+            block.wipe()
+
+    def _learn_in_core(self, added: range) -> None:
+        """Hand a core the rows in these slots, or the slots where it reads the store itself."""
+        if self.core.reads_store:
+            self.core._learn(RowBlock(slots=np.arange(added.start, added.stop, dtype=np.uint32), X=None))
+            return
+        for block in self.rows.blocks(added.start, added.stop, with_tags=self.rows.has_tags):
+            self._in_core(self.core._learn, block)
             block.wipe()
 
     def _in_core(self, operation: Callable[[RowBlock], None], block: RowBlock) -> None:
         """Hand a core the rows that count: a row of weight 0 is stored, and enters nothing."""
-        if block.weight is None or block.weight.all():
+        if self.core.reads_store or block.weight is None or block.weight.all():
             operation(block)
             return
         effective = block.take(block.weight > 0)
@@ -374,14 +400,16 @@ class LiveModel:
             return self.published
 
     def drop_rows(self) -> None:
-        """Keep the core alone: what ``forgettable=False`` asks for."""
+        """Keep what is published: what ``forgettable=False`` asks for."""
+        self.published = self.core.without_rows(self.published)
         self.rows = self.rows.empty_twin(tag_key=None)
         self.forgettable = False
 
 
-def _counts_of(selection: Selection, path: str) -> tuple[int, int, int, int, str]:
+def _counts_of(selection: Selection, path: str, *details: Any) -> tuple[Any, ...]:
     """Return the fields of a report: counts alone, for a slot tells which row it was."""
-    return len(selection.slots), selection.n_subjects, selection.n_unknown, selection.n_duplicates, path
+    counts = (len(selection.slots), selection.n_subjects, selection.n_unknown, selection.n_duplicates)
+    return (*counts, *(details or (path,)))
 
 
 def _n_effective(n_rows: int, weight: np.ndarray | None) -> int:

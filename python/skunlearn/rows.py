@@ -62,8 +62,8 @@ class RowBlock:
     ----------
     slots : ndarray of shape (n_rows,), uint32
         Where the rows lie, or lay, in the owner's store.
-    X : ndarray of shape (n_rows, n_features) or CsrRows
-        Values; possibly a read-only view of the store.
+    X : ndarray of shape (n_rows, n_features) or CsrRows, or None
+        Values; possibly a read-only view of the store. None for a core that reads the store itself.
     y : ndarray of shape (n_rows, n_targets), float64, or None
         Targets; class labels as codes.
     weight : ndarray of shape (n_rows,), float64, or None

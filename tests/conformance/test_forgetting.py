@@ -2,6 +2,7 @@
 
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
@@ -31,6 +32,18 @@ ESTIMATORS = [
     MultinomialNB(alpha=0, classes=[-1, 3, 10], class_prior=[0.2, 0.3, 0.5]),
     NearestCentroid(),
     NearestCentroid(shrink_threshold=0.5, priors=[0.2, 0.3, 0.5], classes=[-1, 3, 10]),
+    ExtraTreesClassifier(n_estimators=3, random_state=0),
+    ExtraTreesClassifier(
+        n_estimators=4, criterion="entropy", bootstrap=True, n_thresholds=3, classes=[-1, 3, 10], random_state=1
+    ),
+    ExtraTreesRegressor(n_estimators=3, random_state=0),
+    ExtraTreesRegressor(n_estimators=4, max_samples=0.5, min_samples_leaf=2, n_thresholds=2, random_state=1),
+    RandomForestClassifier(n_estimators=3, random_state=0),
+    RandomForestClassifier(
+        n_estimators=4, max_samples=0.5, max_depth=3, n_thresholds=2, classes=["a", "b", "c"], random_state=1
+    ),
+    RandomForestRegressor(n_estimators=3, random_state=0),
+    RandomForestRegressor(n_estimators=4, bootstrap=False, max_features=1, min_samples_split=5, random_state=1),
     Ridge(),
     Ridge(alpha=[1e-3], fit_intercept=False, random_state=0),
     RidgeCV(cv=2),
@@ -43,11 +56,19 @@ ESTIMATORS = [
 ]
 
 
+FORESTS = (ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor)
+#: Why a row of weight k is not k rows, for some.
+WEIGHTS_THAT_ARE_NO_COPIES = {
+    **dict.fromkeys(
+        (GaussianNB, LinearRegression, Ridge, RidgeClassifier, RidgeCV, StandardScaler), "rows are multiplied by the root of their weight, which is rounded"),
+    **dict.fromkeys(FORESTS, "pivots, leaves of at least so many rows and the bootstrap are about rows, not weights"),
+}
+
+
 def expected_failures(estimator):
     """Return which checks cannot pass, and why."""
-    if not isinstance(estimator, (GaussianNB, LinearRegression, Ridge, RidgeClassifier, RidgeCV, StandardScaler)):
-        return {}
-    return {"check_weight_equals_copies": "rows are multiplied by the root of their weight, which is rounded"}
+    reason = WEIGHTS_THAT_ARE_NO_COPIES.get(type(estimator))
+    return {} if reason is None else {"check_weight_equals_copies": reason}
 
 
 @parametrize_with_forgetting_checks(ESTIMATORS, expected_failures)

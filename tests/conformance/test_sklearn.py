@@ -4,6 +4,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
@@ -30,6 +31,14 @@ ESTIMATORS = [
     MultinomialNB(alpha=0.1, fit_prior=False),
     NearestCentroid(),
     NearestCentroid(shrink_threshold=0.1, priors="empirical"),
+    ExtraTreesClassifier(n_estimators=5),
+    ExtraTreesClassifier(n_estimators=5, bootstrap=True, criterion="entropy", n_thresholds=4),
+    ExtraTreesRegressor(n_estimators=5),
+    ExtraTreesRegressor(n_estimators=10, max_samples=0.5, min_samples_leaf=2),
+    RandomForestClassifier(n_estimators=5),
+    RandomForestClassifier(n_estimators=10, max_samples=0.5, max_depth=4),
+    RandomForestRegressor(n_estimators=5),
+    RandomForestRegressor(n_estimators=5, bootstrap=False, max_features="sqrt"),
     Ridge(),
     Ridge(alpha=1e-3, fit_intercept=False),
     RidgeCV(cv=2, random_state=0),
@@ -39,7 +48,7 @@ ESTIMATORS = [
     StandardScaler(),
     StandardScaler(exact_statistics=True, with_mean=False),
 ]
-
+FORESTS = (ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor)
 
 #: Why a check of scikit-learn's cannot pass.
 EXPECTED_FAILURES = {
@@ -60,6 +69,16 @@ FOLDS_BY_ID = dict.fromkeys(_WEIGHT_CHECKS, "sets cv to a list of splits; a row'
 BALANCED_BY_ROWS = dict.fromkeys(_WEIGHT_CHECKS, "class_weight='balanced' counts rows, whatever they weigh")
 
 
+#: Why some of the forests' cannot.
+NO_BALANCE = {
+    "check_class_weight_classifiers": "sets min_weight_fraction_leaf, which compares every node with all rows"
+}
+NO_COPIES = dict.fromkeys(
+    ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"),
+    "pivots, leaves of at least so many rows and the bootstrap are about rows, not weights",
+)
+
+
 def expected_failures(estimator):
     """Return which checks cannot pass, and why."""
     failures = dict(EXPECTED_FAILURES)
@@ -69,7 +88,17 @@ def expected_failures(estimator):
         failures |= FOLDS_BY_ID
     if estimator.get_params().get("class_weight") == "balanced":
         failures |= BALANCED_BY_ROWS
+    if isinstance(estimator, (ExtraTreesClassifier, RandomForestClassifier)):
+        failures |= NO_BALANCE
+    if isinstance(estimator, FORESTS) and not _only_weighs_rows(estimator):
+        failures |= NO_COPIES
     return failures
+
+
+def _only_weighs_rows(forest):
+    """Return whether copies of a row are its weight: all are in all trees, and only the range of values makes thresholds."""
+    is_uniform = isinstance(forest, (ExtraTreesClassifier, ExtraTreesRegressor))
+    return is_uniform and not forest.bootstrap and forest.max_samples is None and forest.min_samples_leaf == 1
 
 
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)

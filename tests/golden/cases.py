@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
@@ -19,13 +20,7 @@ def golden_models() -> Iterator[tuple[str, Any]]:
     X, y, weight, subjects = _table(60, 5)
     int_ids = np.arange(60) * 7919 - 100_000
     str_ids = [f"id-{i}é" for i in range(60)]
-    for Estimator, params in (
-        (BernoulliNB, {"binarize": 2.5}),
-        (CategoricalNB, {"min_categories": 9}),
-        (ComplementNB, {"norm": True}),
-        (GaussianNB, {"var_smoothing": 0.25}),
-        (MultinomialNB, {"alpha": 0.5}),
-    ):
+    for Estimator, params in _CLASSIFIERS:
         name = Estimator.__name__
         yield (
             f"{name}, dense, int64 ids",
@@ -97,6 +92,25 @@ def _linear_models() -> Iterator[tuple[str, Any]]:
             .fit(sp.csr_array(X), targets, weight)
             .partial_forget(np.arange(0, 60, 5)),
         )
+
+    for Regressor in (RandomForestRegressor, ExtraTreesRegressor):
+        yield (
+            f"{Regressor.__name__}, missing values, weights, subjects",
+            Regressor(n_estimators=5, random_state=0)
+            .fit(np.where(X == 7, np.nan, X), X[:, 0] * 0.375 + y, weight, sample_ids=str_ids, subject_ids=subjects)
+            .partial_forget(subject_ids=[4, 7]),
+        )
+
+
+_CLASSIFIERS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    (BernoulliNB, {"binarize": 2.5}),
+    (CategoricalNB, {"min_categories": 9}),
+    (ComplementNB, {"norm": True}),
+    (GaussianNB, {"var_smoothing": 0.25}),
+    (MultinomialNB, {"alpha": 0.5}),
+    (RandomForestClassifier, {"n_estimators": 5, "random_state": 0}),
+    (ExtraTreesClassifier, {"n_estimators": 5, "random_state": 0, "max_samples": 0.5, "n_thresholds": 3}),
+)
 
 
 def _table(n: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

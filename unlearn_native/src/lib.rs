@@ -3,6 +3,7 @@
 pub mod categories;
 pub mod chunked;
 pub mod exact;
+pub mod forest;
 pub mod identity;
 pub mod ids;
 pub mod keys;

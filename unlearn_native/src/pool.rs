@@ -1,7 +1,8 @@
 //! Spans of variable length (strings, sparse rows) in chunks which never move, zeroised when freed.
 //!
 //! A span is addressed by a `u32` count of 8-byte words, and rounded up to one of four sizes an octave (under 25 %
-//! waste). Free lists hold addresses only; freed spans, padding and unused chunks are zero at all times.
+//! waste). Free lists hold addresses only; freed spans, padding and unused chunks are zero at all times. Chunks hold
+//! `2^SHIFT` words: 1 MiB unless the owner is one of many small ones.
 
 use std::ops::Range;
 
@@ -11,11 +12,8 @@ use zeroize::Zeroize;
 
 use crate::chunked::{Buffer, OutOfMemory};
 
-const CHUNK_SHIFT: u32 = 17;
 /// 1 MiB of 8-byte words.
-const CHUNK_WORDS: usize = 1 << CHUNK_SHIFT;
-const MAX_CHUNKS: usize = 1 << (32 - CHUNK_SHIFT);
-const N_CLASSES: usize = 4 + 15 * 4;
+const DEFAULT_SHIFT: u32 = 17;
 
 /// Why a span could not be had.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -30,7 +28,7 @@ pub enum PoolError {
 
 /// Owner of the words; callers keep (address, length) themselves.
 #[derive(Debug)]
-pub struct Pool {
+pub struct Pool<const SHIFT: u32 = DEFAULT_SHIFT> {
     chunks: Vec<Box<[u64]>>,
     /// Positions in `chunks` whose dedicated chunk was freed.
     vacant: Vec<u32>,
@@ -40,9 +38,9 @@ pub struct Pool {
     n_spans: usize,
 }
 
-impl Default for Pool {
+impl<const SHIFT: u32> Default for Pool<SHIFT> {
     fn default() -> Self {
-        let free = vec![Vec::new(); N_CLASSES];
+        let free = vec![Vec::new(); Self::N_CLASSES];
         Self {
             chunks: Vec::new(),
             vacant: Vec::new(),
@@ -53,7 +51,7 @@ impl Default for Pool {
     }
 }
 
-/// Class of a span of 1 to `CHUNK_WORDS` words: 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ...
+/// Class of a span: 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ...
 fn class_of(words: usize) -> usize {
     if words <= 4 {
         return words - 1;
@@ -71,14 +69,29 @@ fn class_words(class: usize) -> usize {
     }
 }
 
-impl Pool {
+/// Words of a span that is asked for with `words` words: as many can be used.
+#[must_use]
+pub fn room(words: usize) -> usize {
+    if words == 0 {
+        0
+    } else {
+        class_words(class_of(words))
+    }
+}
+
+impl<const SHIFT: u32> Pool<SHIFT> {
+    const CHUNK_WORDS: usize = 1 << SHIFT;
+    const MAX_CHUNKS: usize = 1 << (32 - SHIFT);
+    /// The last class is that of a whole chunk.
+    const N_CLASSES: usize = 4 + (SHIFT as usize - 2) * 4;
+
     /// A zeroed span of at least `words` words; `words` must be positive.
     ///
     /// # Errors
     /// If the allocator refuses or the addresses are used up; nothing is changed.
     pub fn allocate(&mut self, words: usize) -> Result<u32, PoolError> {
-        let address = if words > CHUNK_WORDS {
-            self.add_chunk(words)? << CHUNK_SHIFT
+        let address = if words > Self::CHUNK_WORDS {
+            self.add_chunk(words)? << SHIFT
         } else {
             let class = class_of(words);
             match self.free[class].pop() {
@@ -96,9 +109,9 @@ impl Pool {
         self.n_spans -= 1;
         if self.n_spans == 0 {
             *self = Self::default();
-        } else if words > CHUNK_WORDS {
-            self.chunks[(address >> CHUNK_SHIFT) as usize] = Box::default();
-            self.vacant.push(address >> CHUNK_SHIFT);
+        } else if words > Self::CHUNK_WORDS {
+            self.chunks[(address >> SHIFT) as usize] = Box::default();
+            self.vacant.push(address >> SHIFT);
         } else {
             self.free[class_of(words)].push(address);
         }
@@ -108,15 +121,15 @@ impl Pool {
     #[inline]
     #[must_use]
     pub fn get(&self, address: u32, words: usize) -> &[u64] {
-        let offset = address as usize % CHUNK_WORDS;
-        &self.chunks[(address >> CHUNK_SHIFT) as usize][offset..offset + words]
+        let offset = address as usize % Self::CHUNK_WORDS;
+        &self.chunks[(address >> SHIFT) as usize][offset..offset + words]
     }
 
     /// The first `words` words of a span, to be written.
     #[inline]
     pub fn get_mut(&mut self, address: u32, words: usize) -> &mut [u64] {
-        let offset = address as usize % CHUNK_WORDS;
-        &mut self.chunks[(address >> CHUNK_SHIFT) as usize][offset..offset + words]
+        let offset = address as usize % Self::CHUNK_WORDS;
+        &mut self.chunks[(address >> SHIFT) as usize][offset..offset + words]
     }
 
     /// Bytes allocated.
@@ -153,8 +166,8 @@ impl Pool {
             self.tail.start += words;
             return Ok(self.tail.start - words);
         }
-        let start = self.add_chunk(CHUNK_WORDS)? << CHUNK_SHIFT;
-        let mut rest = start + words..start + CHUNK_WORDS;
+        let start = self.add_chunk(Self::CHUNK_WORDS)? << SHIFT;
+        let mut rest = start + words..start + Self::CHUNK_WORDS;
         if rest.len() > self.tail.len() {
             std::mem::swap(&mut rest, &mut self.tail);
         }
@@ -164,7 +177,7 @@ impl Pool {
 
     /// Put words on the free lists, in the largest spans that fit.
     fn keep(&mut self, mut rest: Range<usize>) {
-        for class in (0..N_CLASSES).rev() {
+        for class in (0..Self::N_CLASSES).rev() {
             let words = class_words(class);
             while rest.len() >= words {
                 self.free[class].push(narrow(rest.start));
@@ -174,7 +187,7 @@ impl Pool {
     }
 
     fn add_chunk(&mut self, words: usize) -> Result<usize, PoolError> {
-        if self.vacant.is_empty() && self.chunks.len() == MAX_CHUNKS {
+        if self.vacant.is_empty() && self.chunks.len() == Self::MAX_CHUNKS {
             return Err(PoolError::Full);
         }
         self.chunks.try_reserve(1).map_err(|_| OutOfMemory)?;
@@ -188,13 +201,13 @@ impl Pool {
     }
 }
 
-/// Addresses fit: there are at most `MAX_CHUNKS` chunks of 2^17 addresses.
+/// Addresses fit: there are at most `MAX_CHUNKS` chunks of `2^SHIFT` addresses.
 #[allow(clippy::cast_possible_truncation)]
 fn narrow(address: usize) -> u32 {
     address as u32
 }
 
-impl Drop for Pool {
+impl<const SHIFT: u32> Drop for Pool<SHIFT> {
     fn drop(&mut self) {
         for chunk in &mut self.chunks {
             chunk.zeroize();
@@ -205,6 +218,9 @@ impl Drop for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CHUNK_WORDS: usize = <Pool>::CHUNK_WORDS;
+    const N_CLASSES: usize = <Pool>::N_CLASSES;
 
     #[test]
     fn classes_ascend_and_waste_less_than_a_quarter() {
@@ -221,7 +237,7 @@ mod tests {
 
     #[test]
     fn freed_spans_are_zero_and_come_back() {
-        let mut pool = Pool::default();
+        let mut pool = <Pool>::default();
         let keep = pool.allocate(3).expect("memory");
         let span = pool.allocate(9).expect("memory");
         pool.get_mut(span, 9).fill(u64::MAX);
@@ -234,7 +250,7 @@ mod tests {
 
     #[test]
     fn large_spans_have_chunks_of_their_own() {
-        let mut pool = Pool::default();
+        let mut pool = <Pool>::default();
         let small = pool.allocate(1).expect("memory");
         let large = pool.allocate(CHUNK_WORDS + 1).expect("memory");
         pool.get_mut(large, CHUNK_WORDS + 1).fill(7);
@@ -249,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_chunk_is_used_before_a_new_one() {
-        let mut pool = Pool::default();
+        let mut pool = <Pool>::default();
         pool.allocate(CHUNK_WORDS / 2).expect("memory");
         pool.allocate(CHUNK_WORDS - 5).expect("memory");
         let chunks = pool.buffers().count();
@@ -263,7 +279,7 @@ mod tests {
 
     #[test]
     fn an_emptied_pool_gives_its_memory_back() {
-        let mut pool = Pool::default();
+        let mut pool = <Pool>::default();
         let spans: Vec<_> = (1..500)
             .map(|words| (pool.allocate(words).expect("memory"), words))
             .collect();

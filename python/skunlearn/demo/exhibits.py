@@ -9,6 +9,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from skunlearn.base import ForgetMixin
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
 from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
@@ -87,6 +88,9 @@ EXHIBITS = (
     Exhibit(GaussianNB(), "digits", digits),
     Exhibit(NearestCentroid(), "digits", digits),
     Exhibit(StandardScaler(random_state=0), "diabetes", diabetes),
+    Exhibit(RandomForestClassifier(random_state=0), "digits", digits, n_refits=5),
+    Exhibit(ExtraTreesClassifier(random_state=0), "digits", digits, n_refits=5),
+    Exhibit(RandomForestRegressor(random_state=0), "diabetes", diabetes, n_refits=5),
     Exhibit(Ridge(), "diabetes", diabetes),
     Exhibit(RidgeCV(cv=5, random_state=0), "diabetes", diabetes),
     Exhibit(RidgeClassifier(class_weight="balanced"), "breast cancer", breast_cancer),

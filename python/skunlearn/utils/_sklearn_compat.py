@@ -4,8 +4,10 @@ import re
 from inspect import signature
 from typing import Any
 
+import numpy as np
 import scipy.sparse as sp
 from sklearn.base import _fit_context as fit_context
+from sklearn.tree._tree import Tree
 from sklearn.utils import validation
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 
@@ -14,9 +16,12 @@ __all__ = [
     "Interval",
     "RealNotInt",
     "StrOptions",
+    "Tree",
     "check_array",
     "check_sample_weight",
     "fit_context",
+    "make_tree",
+    "sum_of_trees",
     "validate_data",
 ]
 
@@ -71,3 +76,60 @@ def _without_values(error: ValueError, name: str) -> ValueError:
     for quoting, replacement in _QUOTING:
         message = quoting.sub(replacement, message)
     return type(error)(f"{name} {message}" if message == _TEXT else message)
+
+
+def make_tree(arrays: dict[str, np.ndarray], n_features: int, n_classes: int | None) -> Tree:
+    """Return scikit-learn's own tree of these nodes.
+
+    Parameters
+    ----------
+    arrays : dict of ndarray of shape (n_nodes,)
+        The columns of its table of nodes, in preorder, by the names that scikit-learn has for them as attributes of a
+        tree; `value` is (n_nodes, n_classes) or (n_nodes, 1).
+    n_features : int
+        Width of the rows.
+    n_classes : int or None
+        Number of classes; None in regression.
+    """
+    n_outputs = 1
+    tree = Tree(n_features, np.array([n_classes or 1], dtype=np.intp), n_outputs)
+    nodes = np.zeros(len(arrays["feature"]), dtype=tree.__getstate__()["nodes"].dtype)
+    for column in nodes.dtype.names:
+        nodes[column] = arrays[_NODE_COLUMNS.get(column, column)]
+    tree.__setstate__(
+        {
+            "max_depth": _depth(arrays["children_left"], arrays["children_right"]),
+            "node_count": len(nodes),
+            "nodes": nodes,
+            "values": np.ascontiguousarray(arrays["value"]).reshape(len(nodes), n_outputs, -1),
+        }
+    )
+    return tree
+
+
+#: Columns of the table whose attribute has another name.
+_NODE_COLUMNS = {"left_child": "children_left", "right_child": "children_right"}
+
+
+def _depth(left: np.ndarray, right: np.ndarray) -> int:
+    """Return the depth of the deepest leaf, the root's being 0."""
+    depth, level = 0, np.array([0])
+    while True:
+        level = np.concatenate([left[level], right[level]])
+        level = level[level > 0]
+        if len(level) == 0:
+            return depth
+        depth += 1
+
+
+def sum_of_trees(trees: list[Tree], X: np.ndarray) -> np.ndarray:
+    """Add up what trees predict for float32 rows, as a forest of scikit-learn's on one thread does.
+
+    Returns
+    -------
+    total : ndarray of shape (n_samples, n_classes), or (n_samples, 1) in regression
+    """
+    total = np.zeros(trees[0].predict(X).shape)
+    for tree in trees:
+        total += tree.predict(X)
+    return total

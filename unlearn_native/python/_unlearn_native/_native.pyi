@@ -7,11 +7,13 @@ from numpy.typing import NDArray
 __all__ = [
     "ABI",
     "CategoryCounts",
+    "Forest",
     "RowStore",
     "build_profile",
     "categorical_joint_log_likelihood",
     "exp",
     "exp2",
+    "forest_copies",
     "ln",
     "log2",
     "log_normalize",
@@ -139,3 +141,54 @@ class CategoryCounts:
 def categorical_joint_log_likelihood(
     x: _Matrix, tables: Sequence[NDArray[np.float64]], bias: NDArray[np.float64]
 ) -> NDArray[np.float64]: ...
+
+# forest
+def forest_copies(key: bytes, tags: NDArray[np.uint64], *, n_trees: int, share: float | None) -> NDArray[np.uint8]: ...
+
+@final
+class Forest:
+    def __new__(
+        cls,
+        *,
+        task: Literal["classification", "regression"],
+        splitter: Literal["pivot", "uniform"],
+        criterion: Literal["gini", "entropy", "squared_error"],
+        n_estimators: int,
+        max_depth: int | None,
+        min_samples_split: int,
+        min_samples_leaf: int,
+        max_features: int,
+        n_thresholds: int,
+        bootstrap: bool,
+        share: float | None,
+        n_features: int,
+        key: bytes,
+    ) -> Forest: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def n_rows(self) -> int: ...
+    @property
+    def n_trees(self) -> int: ...
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def learn(
+        self,
+        tags: NDArray[np.uint64],
+        x: NDArray[np.float32],
+        targets: NDArray[np.float64],
+        weight: NDArray[np.float64] | None = None,
+    ) -> None: ...
+    def forget(self, tags: NDArray[np.uint64]) -> None: ...
+    def flush(self, n_threads: int = 1) -> None: ...
+    def predict(
+        self, x: NDArray[np.float32], version: int, class_slots: NDArray[np.int32] | None = None, n_threads: int = 1
+    ) -> NDArray[np.float64] | None: ...
+    def apply(self, x: NDArray[np.float32]) -> NDArray[np.int64]: ...
+    def tree(self, t: int, class_slots: NDArray[np.int32] | None = None) -> dict[str, NDArray[Any]]: ...
+    def importances(self) -> NDArray[np.float64]: ...
+    def digest(self, class_slots: NDArray[np.int32] | None = None) -> bytes: ...
+    def deep_digest(self, class_slots: NDArray[np.int32] | None = None) -> bytes: ...
+    def report(self) -> dict[str, int]: ...

@@ -13,9 +13,11 @@ mod arrays;
 mod categories;
 mod errors;
 mod exact;
+mod forest;
 mod identity;
 mod math;
 mod matrices;
+mod mix;
 mod rows;
 
 use pyo3::pymodule;
@@ -39,6 +41,8 @@ mod _native {
     #[pymodule_export]
     use super::exact::split_weights;
     #[pymodule_export]
+    use super::forest::Forest;
+    #[pymodule_export]
     use super::identity::prf;
     #[pymodule_export]
     use super::identity::row_tags;
@@ -52,6 +56,8 @@ mod _native {
     use super::math::log_normalize;
     #[pymodule_export]
     use super::math::log2;
+    #[pymodule_export]
+    use super::mix::forest_copies;
     #[pymodule_export]
     use super::rows::PyRowStore;
     #[pymodule_export]

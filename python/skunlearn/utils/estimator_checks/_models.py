@@ -54,7 +54,7 @@ def fresh(estimator: Any, key: int = 0) -> Any:
     """Return an unfitted clone under the key number `key`, where the estimator makes random choices."""
     model = clone(estimator)
     if "random_state" in model.get_params(deep=False):
-        model.set_params(random_state=Key(bytes([key]) * 32))
+        model.set_params(random_state=Key(bytes([0xA5 ^ key]) * 32))  # not zeros, which are everywhere
     return model
 
 

@@ -1,0 +1,343 @@
+//! The function of a node: its rows, tag and depth in; a leaf, or a split and its statistics out.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use zeroize::Zeroize;
+
+use super::cells::Thresholds;
+use super::mix;
+use super::numbers::few;
+use super::params::Splitter;
+use super::split::{Best, Context, Counts, Outcome, Split};
+use super::statistics::{Feature, Shape};
+use super::subset::Subset;
+use super::sums::{Amount, Channels};
+use crate::table::narrow;
+
+/// Rows whose values are gathered at once: they stay in the first-level cache.
+const ROWS_AT_ONCE: usize = 256;
+
+/// Rows that are compared with a threshold at once, in registers.
+const LANES: usize = 8;
+
+/// A row among the first by priority; equal priorities are ordered by tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Pivot {
+    priority: u64,
+    tag: u128,
+    place: u32,
+}
+
+/// The rows of a node.
+#[derive(Clone, Copy)]
+pub struct NodeRows<'a> {
+    subset: &'a Subset,
+    places: &'a [u32],
+}
+
+impl<'a> NodeRows<'a> {
+    /// Those in a range of the order of a subset.
+    #[must_use]
+    pub fn new(subset: &'a Subset, start: usize, stop: usize) -> Self {
+        Self {
+            subset,
+            places: subset.places(start, stop),
+        }
+    }
+
+    fn values(self, feature: u32) -> impl Iterator<Item = f32> {
+        self.places
+            .iter()
+            .map(move |&place| self.subset.value(place, feature as usize))
+    }
+}
+
+/// Evaluates nodes in buffers that it keeps.
+#[derive(Default)]
+pub struct Evaluator {
+    /// Of the node's rows, in their order: read once for each feature.
+    amounts: Vec<Amount>,
+    pivots: Vec<Pivot>,
+    walk: BinaryHeap<Reverse<(u64, u32)>>,
+    draw: Thresholds,
+    histogram: Histogram,
+    left: Vec<i64>,
+    /// Statistics of the node evaluated last.
+    block: Vec<u64>,
+}
+
+impl Drop for Evaluator {
+    fn drop(&mut self) {
+        self.block.zeroize();
+    }
+}
+
+impl Evaluator {
+    /// Statistics of the node evaluated last, if it was split: totals and all features of the walk.
+    #[must_use]
+    pub fn block(&self) -> &[u64] {
+        &self.block
+    }
+
+    /// Sums of the node evaluated last.
+    #[must_use]
+    pub fn totals(&self, context: Context<'_>) -> &[i64] {
+        context.shape().totals(&self.block)
+    }
+
+    /// Evaluates a node.
+    pub fn evaluate(
+        &mut self,
+        context: Context<'_>,
+        tag: u64,
+        depth: u32,
+        rows: NodeRows<'_>,
+    ) -> Outcome {
+        self.add_up(context.shape(), rows);
+        if context.stops(narrow(rows.places.len()), depth, self.totals(context)) {
+            return Outcome::Leaf { pivot_limit: 0 };
+        }
+        let pivot_limit = match context.params.splitter {
+            Splitter::Pivot => self.choose_pivots(context, tag, rows),
+            Splitter::Uniform => 0,
+        };
+        match self.walk(context, tag, rows) {
+            Some(split) => Outcome::Split { split, pivot_limit },
+            None => Outcome::Leaf { pivot_limit },
+        }
+    }
+
+    /// Starts a block: the sums of the node.
+    fn add_up(&mut self, shape: Shape, rows: NodeRows<'_>) {
+        self.block.clear();
+        self.block.resize(shape.start(), 0);
+        let amounts = rows.places.iter().map(|&place| rows.subset.amount(place));
+        self.amounts.clear();
+        self.amounts.extend(amounts);
+        let totals = shape.totals_mut(&mut self.block);
+        for &amount in &self.amounts {
+            shape.channels.add_total(totals, amount);
+        }
+    }
+
+    /// Finds the k rows with the smallest priorities; rows beyond the limit that it returns are none and could not be.
+    fn choose_pivots(&mut self, context: Context<'_>, tag: u64, rows: NodeRows<'_>) -> u64 {
+        let k = context.params.n_thresholds;
+        self.pivots.clear();
+        let mut limit = u64::MAX;
+        for &place in rows.places {
+            let priority = mix::h(tag, rows.subset.tag_low(place));
+            if priority > limit {
+                continue;
+            }
+            let pivot = Pivot {
+                priority,
+                tag: context.rows.tag(rows.subset.row(place)),
+                place,
+            };
+            let at = self.pivots.partition_point(|other| *other < pivot);
+            self.pivots.insert(at, pivot);
+            self.pivots.truncate(k);
+            if let (true, Some(last)) = (self.pivots.len() == k, self.pivots.last()) {
+                limit = last.priority;
+            }
+        }
+        let handles = self.pivots.iter().map(|pivot| rows.subset.row(pivot.place));
+        context.shape().set_pivots(&mut self.block, handles);
+        limit
+    }
+
+    /// Takes features by priority until enough are usable; the best candidate of those.
+    fn walk(&mut self, context: Context<'_>, tag: u64, rows: NodeRows<'_>) -> Option<Split> {
+        self.order_features(tag, narrow(context.params.n_features));
+        let shape = context.shape();
+        let mut best = Best::default();
+        let mut n_usable = 0;
+        while n_usable < context.params.max_features {
+            let Some(Reverse((_, feature))) = self.walk.pop() else {
+                break;
+            };
+            let start = self.block.len();
+            self.block.resize(start + shape.feature_words(true), 0);
+            let (fixed, words) = self.block.split_at_mut(start);
+            let mut part = shape.feature(words);
+            part.head.feature = feature;
+            part.head.is_usable = 1;
+            match context.params.splitter {
+                Splitter::Pivot => pivot_values(rows.subset, &self.pivots, &mut part),
+                Splitter::Uniform => uniform_values(&mut self.draw, tag, rows, &mut part),
+            }
+            self.histogram
+                .count(shape.channels, rows, &self.amounts, &mut part);
+            let counts = Counts::new(context, narrow(rows.places.len()), shape.totals(fixed));
+            if counts.is_usable(&part) {
+                n_usable += 1;
+                counts.compare(&part, &mut self.left, &mut best);
+            } else {
+                part.head.is_usable = 0;
+                part.sums.zeroize();
+                self.block.truncate(start + shape.feature_words(false));
+            }
+            self.block[0] += 1;
+        }
+        best.split
+    }
+
+    /// Fills the heap of features. It is rarely emptied, so it is not sorted.
+    fn order_features(&mut self, tag: u64, n_features: u32) {
+        let mut features = std::mem::take(&mut self.walk).into_vec();
+        features.clear();
+        let priority = |feature| Reverse((mix::feature_priority(tag, feature), feature));
+        features.extend((0..n_features).map(priority));
+        self.walk = BinaryHeap::from(features);
+    }
+}
+
+/// Takes the thresholds of a feature from pivots.
+fn pivot_values(subset: &Subset, pivots: &[Pivot], part: &mut Feature<'_>) {
+    let mut n = 0;
+    for pivot in pivots {
+        let x = subset.value(pivot.place, part.head.feature as usize);
+        if x.is_nan() {
+            part.head.may_part_missing = 1;
+        } else {
+            n = insert_distinct(part.thresholds, n, x);
+        }
+    }
+    part.head.n_thresholds = few(n);
+}
+
+/// Draws the thresholds of a feature between the ends of its range, and counts the rows at each end.
+fn uniform_values(draw: &mut Thresholds, tag: u64, rows: NodeRows<'_>, part: &mut Feature<'_>) {
+    let head = &mut *part.head;
+    // Present against missing is always a candidate, for no pivot says whether it is.
+    head.may_part_missing = 1;
+    [head.low, head.high] = [f32::INFINITY, f32::NEG_INFINITY];
+    for x in rows.values(head.feature) {
+        if x < head.low {
+            head.low = x;
+            head.n_low = 0;
+        }
+        if x > head.high {
+            head.high = x;
+            head.n_high = 0;
+        }
+        head.n_low += u32::from(x <= head.low);
+        head.n_high += u32::from(x >= head.high);
+    }
+    let mut n = 0;
+    if head.low < head.high {
+        for &threshold in draw.draw(
+            tag,
+            head.feature,
+            head.low,
+            head.high,
+            part.thresholds.len(),
+        ) {
+            n = insert_distinct(part.thresholds, n, threshold);
+        }
+    }
+    head.n_thresholds = few(n);
+}
+
+/// Inserts a value into the first `n` of some, ascending and distinct, and returns how many there are now.
+pub(super) fn insert_distinct(values: &mut [f32], n: usize, x: f32) -> usize {
+    let place = values[..n].iter().filter(|&&value| value < x).count();
+    if place < n && values[place] <= x {
+        return n;
+    }
+    values.copy_within(place..n, place + 1);
+    values[place] = x;
+    n + 1
+}
+
+/// Counts rows by the first candidate that sends them to the left.
+///
+/// Bins: one a threshold, one for rows right of all, and one for rows without a value.
+#[derive(Default)]
+struct Histogram {
+    values: Vec<f32>,
+    bins: Vec<u32>,
+    n: Vec<u32>,
+    sums: Vec<i64>,
+}
+
+impl Drop for Histogram {
+    fn drop(&mut self) {
+        self.values.zeroize();
+    }
+}
+
+impl Histogram {
+    /// Counts the rows and sums left of each candidate of a feature.
+    fn count(
+        &mut self,
+        channels: Channels,
+        rows: NodeRows<'_>,
+        amounts: &[Amount],
+        part: &mut Feature<'_>,
+    ) {
+        let n_bins = part.in_use().len() + 2;
+        let width = channels.n_sums();
+        self.n.clear();
+        self.n.resize(n_bins, 0);
+        self.sums.clear();
+        self.sums.resize(n_bins * width, 0);
+        for (places, amounts) in rows
+            .places
+            .chunks(ROWS_AT_ONCE)
+            .zip(amounts.chunks(ROWS_AT_ONCE))
+        {
+            let block = NodeRows { places, ..rows };
+            self.find_bins(block, part.head.feature, part.in_use());
+            self.add(channels, amounts);
+        }
+        self.write(width, part);
+    }
+
+    /// Finds the bins of rows.
+    fn find_bins(&mut self, rows: NodeRows<'_>, feature: u32, thresholds: &[f32]) {
+        self.values.clear();
+        self.values.extend(rows.values(feature));
+        self.values
+            .resize(self.values.len().next_multiple_of(LANES), 0.0);
+        self.bins.clear();
+        let missing = narrow(thresholds.len() + 1);
+        for values in self.values.as_chunks::<LANES>().0 {
+            let mut bins = [0; LANES];
+            for &threshold in thresholds {
+                for (bin, &x) in bins.iter_mut().zip(values) {
+                    *bin += u32::from(x > threshold);
+                }
+            }
+            for (bin, &x) in bins.iter_mut().zip(values) {
+                *bin = if x.is_nan() { missing } else { *bin };
+            }
+            self.bins.extend_from_slice(&bins);
+        }
+    }
+
+    fn add(&mut self, channels: Channels, amounts: &[Amount]) {
+        let width = channels.n_sums();
+        for (&bin, &amount) in self.bins.iter().zip(amounts) {
+            let bin = bin as usize;
+            self.n[bin] += 1;
+            channels.add(&mut self.sums[bin * width..(bin + 1) * width], amount);
+        }
+    }
+
+    /// Sums up over the bins left of each candidate.
+    fn write(&self, width: usize, part: &mut Feature<'_>) {
+        let n_thresholds = part.in_use().len();
+        let missing = part.missing();
+        for at in 0..n_thresholds {
+            part.n_left[at] = self.n[at];
+            part.sums[at * width..(at + 1) * width]
+                .copy_from_slice(&self.sums[at * width..(at + 1) * width]);
+        }
+        part.accumulate(width);
+        part.n_left[missing] = self.n[n_thresholds + 1];
+        part.sums[missing * width..].copy_from_slice(&self.sums[(n_thresholds + 1) * width..]);
+    }
+}
