@@ -24,6 +24,7 @@ from sklearn.utils import get_tags
 
 import skunlearn
 from skunlearn import persistence
+from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.exceptions import DamagedStateError, DegenerateRowsError, UnknownCategoryError
@@ -76,6 +77,7 @@ def seeds() -> list[Any]:
         Ridge().fit(csr.astype(np.float32), np.column_stack([y, y > 0]), sample_ids=names),
         RidgeClassifier(class_weight="balanced").fit(X, labels, sample_ids=names),
         RidgeCV(cv=2, random_state=0).fit(X, y / 3, sample_ids=names[::-1]),
+        KMeans(2).fit(X, sample_ids=names, subject_ids=subjects),
     ]
 
 

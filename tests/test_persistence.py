@@ -210,3 +210,17 @@ def test_a_fresh_process_reads_what_was_saved(Estimator: Any, tmp_path: Any) -> 
     )
     expected = [skunlearn.state_digest(model).hex(), skunlearn.state_digest(model.partial_forget(["a", "b"])).hex()]
     assert run.stdout.split() == expected
+
+
+def test_a_deep_header_is_refused_whatever_the_recursion_limit() -> None:
+    """The JSON decoder recurses in C: under a raised limit a nested header would exhaust the stack, and end the process."""
+    blob = bytearray(BernoulliNB().fit(X, Y).__getstate__()["_live"]["blob"])
+    deep = b"[" * 200_000
+    blob = persistence.seal(struct.pack("<8sHI", b"SKUNLIVE", 1, len(deep)) + deep + bytes(blob[-100:]))
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)
+    try:
+        with pytest.raises(DamagedStateError, match="malformed header"):
+            persistence.load(BernoulliNB(), {"params": BernoulliNB().get_params(deep=False), "blob": blob})
+    finally:
+        sys.setrecursionlimit(limit)

@@ -16,12 +16,20 @@ import pytest
 
 import skunlearn
 from skunlearn._faults import FAULT_POINTS, inject
+from skunlearn.cluster import KMeans
 from skunlearn.linear_model import RidgeClassifier
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB
 
 pytestmark = pytest.mark.filterwarnings("ignore::skunlearn.exceptions.SkunlearnWarning")
+
+
+def kmeans_of_three(classes: Any = None) -> KMeans:
+    """Make a clusterer under a key that two of them share; it takes no classes."""
+    return KMeans(3, random_state=0)
+
+
 estimators = pytest.mark.parametrize(
-    "Estimator", [BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB, RidgeClassifier]
+    "Estimator", [BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB, RidgeClassifier, kmeans_of_three]
 )
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
@@ -49,8 +57,9 @@ def make(Estimator: Any, **given: Any) -> Any:
     return Estimator(**given).fit(X, y, sample_ids=np.arange(len(X)) + 1000)
 
 
-def scores(model: Any, X: np.ndarray) -> np.ndarray:
-    return (model.predict_joint_log_proba if hasattr(model, "predict_joint_log_proba") else model.decision_function)(X)
+def answer_of(model: Any, X: np.ndarray) -> bytes:
+    names = ("predict_joint_log_proba", "decision_function", "transform")
+    return next(getattr(model, name) for name in names if hasattr(model, name))(X).tobytes()
 
 
 def is_reference(model: Any) -> bool:
@@ -93,7 +102,7 @@ def test_every_answer_belongs_to_one_state_in_between(Estimator: Any) -> None:
     for i in range(N_EACH + 1):
         twin = pickle.loads(column)
         for j in range(N_EACH + 1):
-            state_of.setdefault(scores(twin, probe).tobytes(), []).append((i, j))
+            state_of.setdefault(answer_of(twin, probe), []).append((i, j))
             if j < N_EACH:
                 twin.partial_forget([second[j]])
         if i < N_EACH:
@@ -112,8 +121,8 @@ def test_every_answer_belongs_to_one_state_in_between(Estimator: Any) -> None:
     def predict(who: int) -> None:
         writing.wait()
         while min(n_done) < N_EACH:
-            answers[who].append(scores(model, probe).tobytes())
-        answers[who].append(scores(model, probe).tobytes())
+            answers[who].append(answer_of(model, probe))
+        answers[who].append(answer_of(model, probe))
 
     in_threads(lambda: forget(0, first), lambda: forget(1, second), lambda: predict(0), lambda: predict(1))
 

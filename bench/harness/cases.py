@@ -11,6 +11,7 @@ from harness.forgetting import Say, Sizes, measure_forgetting
 from harness.gram import measure_gram
 from harness.id_index import measure_ids
 from harness.overhead import measure_overhead
+from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
@@ -19,7 +20,7 @@ from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, Gaus
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import StandardScaler
 
-__all__ = ["CASES", "Case", "chosen"]
+__all__ = ["CASES", "N_CLUSTERS", "Case", "chosen"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Case:
     def family(self) -> str:
         """What stands before the slash."""
         return self.name.partition("/")[0]
+
+
+#: Clusters to look for: as many as there are classes, where there are classes; else ten.
+N_CLUSTERS = {"covtype_15k": 7, "letter": 26}
 
 
 def _bernoulli(name: str) -> tuple[Any, Table]:
@@ -118,6 +123,10 @@ def _ridge_classifier(name: str) -> tuple[Any, Table]:
     return RidgeClassifier(), datasets.binary(name)
 
 
+def _kmeans(name: str) -> tuple[Any, Table]:
+    return KMeans(N_CLUSTERS.get(name, 10), random_state=0), datasets.clustering(name)
+
+
 def _forgetting(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
     return measure_forgetting(*make(name), sizes, say)
 
@@ -155,7 +164,10 @@ _FORGETTING = {
     "pca": (_pca, _LABELLED),
     "ridge_cv": (_ridge_cv, _REGRESSION),
     "ridge_classifier": (_ridge_classifier, ("digits", "a9a", "adult", *_GENERATED)),
+    "kmeans": (_kmeans, ("digits", "covtype_15k", "letter", "kddcup99_10pct", "nycflights13", *_GENERATED)),
 }
+#: Families whose core reads the store, so that its share of a call cannot be timed beside it.
+_READ_THE_STORE = ("kmeans",)
 
 CASES = (
     *(
@@ -171,6 +183,7 @@ CASES = (
     *(
         Case(f"overhead/{family}", "generated_1e4", partial(_overhead, make, "generated_1e4"), is_quick=True)
         for family, (make, _) in _FORGETTING.items()
+        if family not in _READ_THE_STORE
     ),
 )
 

@@ -12,7 +12,17 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.datasets import load_diabetes, load_digits
 
-__all__ = ["Table", "arrays_of", "binary", "categorical", "labelled", "missing_file", "ordinal", "regression"]
+__all__ = [
+    "Table",
+    "arrays_of",
+    "binary",
+    "categorical",
+    "clustering",
+    "labelled",
+    "missing_file",
+    "ordinal",
+    "regression",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -21,8 +31,11 @@ FILES = {
     "bike_hour": "bike_hour.parquet",
     "california_housing": "california_housing.parquet",
     "ccpp": "ccpp.parquet",
+    "covtype_15k": "covtype_15k.parquet",
     "kddcup99_10pct": "kddcup99_10pct.parquet",
+    "letter": "letter.parquet",
     "mushroom": "mushroom.parquet",
+    "nycflights13": "nycflights13.parquet",
     "online_shoppers": "online_shoppers.parquet",
 }
 
@@ -125,11 +138,26 @@ def regression(name: str) -> Table:
         rng = np.random.default_rng(1)
         y = X @ rng.normal(size=X.shape[1]) + rng.normal(size=len(X))
     else:
-        frame, y = _load(name)
-        frame = frame.select_dtypes("number")
-        kept = frame.notna().all(axis=1).to_numpy()
-        X, y = frame.to_numpy(dtype=np.float64)[kept], y.astype(np.float64)[kept]
+        X, y = _complete_numbers(name)
+        y = y.astype(np.float64)
     return Table(name, (X - X.mean(axis=0)) / X.std(axis=0), y)
+
+
+def clustering(name: str) -> Table:
+    """Return a table of numbers: digits as they are, else columns that vary, centred and scaled to unit variance."""
+    if name == "digits":
+        return Table(name, *_digits())
+    X, y = _NUMBERS[name]() if name in _NUMBERS else _complete_numbers(name)
+    X = X[:, X.std(axis=0) > 0]
+    return Table(name, (X - X.mean(axis=0)) / X.std(axis=0), y)
+
+
+def _complete_numbers(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numerical columns of a file, and its targets, without the rows that lack a number."""
+    frame, y = _load(name)
+    frame = frame.select_dtypes("number")
+    kept = frame.notna().all(axis=1).to_numpy()
+    return frame.to_numpy(dtype=np.float64)[kept], y[kept]
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:

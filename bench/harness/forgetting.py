@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_clusterer
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
 from harness.datasets import Table, arrays_of
@@ -275,6 +275,8 @@ def _flush(model: Any) -> Samples:
 
 def _has_moved(model: Any, before: Any, n_rows: int) -> bool:
     """Whether a model is no longer the one before, and where it counts rows, is one of `n_rows`."""
+    if is_clusterer(model):
+        return len(model.labels_) == n_rows < len(before.labels_)
     for counts in ("class_count_", "n_samples_seen_"):
         if hasattr(model, counts):
             return bool(np.sum(getattr(model, counts)) == n_rows < np.sum(getattr(before, counts)))
@@ -283,6 +285,8 @@ def _has_moved(model: Any, before: Any, n_rows: int) -> bool:
 
 
 def _score(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
+    if is_clusterer(model):
+        return {"squared_distance": -float(model.score(X)) / len(y)}
     if not hasattr(model, "predict"):
         if hasattr(model, "score"):
             return {"log_likelihood": float(model.score(X))}

@@ -412,6 +412,10 @@ class ForgetMixin(BaseEstimator):
                 "forget nor learn. Nothing was changed. Fit it anew without that."
             )
 
+    def _cost_of_forgetting(self) -> str:
+        """Say what the work of forgetting is proportional to."""
+        return "the rows that go, not the rows that stay"
+
     # --- saving ------------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:

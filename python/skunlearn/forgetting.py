@@ -249,7 +249,7 @@ def _step_plan(model: Any) -> StepPlan:
         kind=model.guarantee_.kind,
         reason=model.guarantee_.basis,
         keeps=f"{len(live.rows)} rows until they are forgotten",
-        cost="the rows that go, not the rows that stay",
+        cost=model._cost_of_forgetting(),
     )
 
 

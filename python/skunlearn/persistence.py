@@ -5,6 +5,7 @@ that contradicts its rows. Equal models whose rows were inserted in the same ord
 """
 
 import json
+import re
 import struct
 import sys
 import zlib
@@ -28,6 +29,9 @@ FORMAT = 1
 _MAGIC = b"SKUNLIVE"
 _HEAD = struct.Struct("<8sHI")  # magic, format, length of the JSON header
 _TAIL = struct.Struct("<I")  # CRC-32 of everything before it
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.S)
+#: A header nests two deep. The decoder recurses in C, and where the recursion limit was raised it exhausts the stack.
+_MOST_NESTING = 8
 
 
 def save(live: LiveModel) -> dict[str, Any]:
@@ -134,12 +138,21 @@ def _open(blob: bytes, targets: type[Targets], name: str) -> tuple[dict[str, Any
     _expect(checksum == zlib.crc32(memoryview(blob)[: -_TAIL.size]), name, "does not match its checksum")
     end = _HEAD.size + header_length
     _expect(end <= len(blob) - _TAIL.size, name, "has a header longer than itself")
+    encoded = blob[_HEAD.size : end]
+    _expect(_nesting(encoded) <= _MOST_NESTING, name, "has a malformed header")
     try:
-        header = json.loads(blob[_HEAD.size : end])
+        header = json.loads(encoded)
     except (ValueError, RecursionError):
         header = None
     _expect(_is_header(header, targets), name, "has a malformed header")
     return header, blob[end : -_TAIL.size]
+
+
+def _nesting(encoded: bytes) -> int:
+    """Return how deep the brackets of a JSON text nest, those in strings left out."""
+    text = np.frombuffer(_STRINGS.sub(b"", encoded), dtype=np.uint8)
+    steps = np.isin(text, list(b"[{")).astype(np.int64) - np.isin(text, list(b"]}"))
+    return int(steps.cumsum().max(initial=0))
 
 
 def _is_header(header: Any, targets: type[Targets]) -> bool:

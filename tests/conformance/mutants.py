@@ -14,6 +14,8 @@ import numpy as np
 
 from skunlearn._linalg.moments import Moments
 from skunlearn.class_codes import ClassCodes
+from skunlearn.cluster import KMeans
+from skunlearn.cluster._kmeans_core import KMeansCore
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis
 from skunlearn.exceptions import DegenerateRowsError, SkunlearnWarning, UnknownSampleError
@@ -686,3 +688,26 @@ class FoldsInTurn(RidgeCV):
 
     def _make_core(self, params, rows):
         return _FoldsInTurn(type(self).__name__, params, rows)
+
+
+class KeepsLabels(KMeans):
+    """Its labels are those of the first time somebody asked."""
+
+    @property
+    def labels_(self):
+        return vars(self).setdefault("_labels", KMeans.labels_.__get__(self))
+
+
+class _FirstRowsCore(KMeansCore):
+    def _fitted(self, owner, init):
+        if owner.n_effective < self._n_clusters:
+            return super()._fitted(owner, init)
+        first = owner.rows.native.order("insertion")[: self._n_clusters]
+        return super()._fitted(owner, np.array(owner.rows.take(first).X, dtype=np.float64))
+
+
+class StartsAtFirstRows(KMeans):
+    """Its runs start at the rows that came first."""
+
+    def _make_core(self, params, rows):
+        return _FirstRowsCore(type(self).__name__, params, rows)

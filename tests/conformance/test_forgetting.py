@@ -1,5 +1,8 @@
 """Every estimator forgets as it promises."""
 
+import pytest
+
+from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
@@ -53,6 +56,8 @@ ESTIMATORS = [
     RidgeClassifier(alpha=1e-3, fit_intercept=False, class_weight={-1: 0.1, 3: 2, 10: 0}, classes=[-1, 3, 10]),
     StandardScaler(),
     StandardScaler(exact_statistics=True, with_mean=False),
+    KMeans(),
+    KMeans(3, init="random", n_init=2, max_iter=7, tol=0, algorithm="coreset", coreset_size=9),
 ]
 
 
@@ -60,7 +65,10 @@ FORESTS = (ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, Ra
 #: Why a row of weight k is not k rows, for some.
 WEIGHTS_THAT_ARE_NO_COPIES = {
     **dict.fromkeys(
-        (GaussianNB, LinearRegression, Ridge, RidgeClassifier, RidgeCV, StandardScaler), "rows are multiplied by the root of their weight, which is rounded"),
+        (GaussianNB, LinearRegression, Ridge, RidgeClassifier, RidgeCV, StandardScaler),
+        "rows are multiplied by the root of their weight, which is rounded",
+    ),
+    KMeans: "a row is drawn under its id, so its copies are other rows",
     **dict.fromkeys(FORESTS, "pivots, leaves of at least so many rows and the bootstrap are about rows, not weights"),
 }
 
@@ -71,6 +79,7 @@ def expected_failures(estimator):
     return {} if reason is None else {"check_weight_equals_copies": reason}
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # fewer distinct rows than clusters
 @parametrize_with_forgetting_checks(ESTIMATORS, expected_failures)
 def test_forgetting(estimator, check):
     """The estimator passes the check; the docstring of the check is the claim."""

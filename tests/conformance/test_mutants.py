@@ -55,6 +55,8 @@ REJECTED = [
     (mutants.ChoosesOnce([1e-3, 0.1, 10, 1e3], cv=2), suite.check_forget_equals_refit, "alpha_"),
     (mutants.FoldsInTurn(cv=2), suite.check_order, "coef_|score_|digest"),
     (mutants.RemembersReturn(), suite.check_histories, "forgot other rows"),
+    (mutants.KeepsLabels(2), suite.check_forget_equals_refit, "labels_"),
+    (mutants.StartsAtFirstRows(2), suite.check_order, "cluster_centers_"),
 ]
 
 
@@ -71,6 +73,7 @@ def _unshrunk():
     [pytest.param(*case, id=f"{type(case[0]).__name__}-{case[1].__name__}") for case in REJECTED],
 )
 @pytest.mark.usefixtures("_unshrunk")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_mutant_is_rejected(mutant, check, message):
     """The check that is named for the mutant rejects it, for its own fault."""
     with pytest.raises(AssertionError, match=message):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
@@ -17,6 +18,13 @@ from skunlearn.preprocessing import StandardScaler
 
 def golden_models() -> Iterator[tuple[str, Any]]:
     """Yield fitted models that have learned and forgotten, on tables made by integer arithmetic alone."""
+    yield from _class_sums_and_forests()
+    yield from _linear_models()
+    yield from _forest_regressors()
+    yield from _kmeans()
+
+
+def _class_sums_and_forests() -> Iterator[tuple[str, Any]]:
     X, y, weight, subjects = _table(60, 5)
     int_ids = np.arange(60) * 7919 - 100_000
     str_ids = [f"id-{i}é" for i in range(60)]
@@ -63,7 +71,6 @@ def golden_models() -> Iterator[tuple[str, Any]]:
             .fit(gaps, sample_weight=weight, sample_ids=int_ids)
             .partial_forget(int_ids[::7]),
         )
-    yield from _linear_models()
 
 
 def _linear_models() -> Iterator[tuple[str, Any]]:
@@ -93,6 +100,10 @@ def _linear_models() -> Iterator[tuple[str, Any]]:
             .partial_forget(np.arange(0, 60, 5)),
         )
 
+
+def _forest_regressors() -> Iterator[tuple[str, Any]]:
+    X, y, weight, subjects = _table(60, 5)
+    str_ids = [f"id-{i}é" for i in range(60)]
     for Regressor in (RandomForestRegressor, ExtraTreesRegressor):
         yield (
             f"{Regressor.__name__}, missing values, weights, subjects",
@@ -111,6 +122,24 @@ _CLASSIFIERS: tuple[tuple[Any, dict[str, Any]], ...] = (
     (RandomForestClassifier, {"n_estimators": 5, "random_state": 0}),
     (ExtraTreesClassifier, {"n_estimators": 5, "random_state": 0, "max_samples": 0.5, "n_thresholds": 3}),
 )
+
+
+def _kmeans() -> Iterator[tuple[str, Any]]:
+    X, _, weight, subjects = _table(60, 5)
+    str_ids = [f"id-{i}é" for i in range(60)]
+    yield "KMeans, dense, defaults", KMeans(4, random_state=0).fit(X).partial_forget([1, 30, 59])
+    yield (
+        "KMeans, float32, weights, subjects, three random starts",
+        KMeans(5, init="random", n_init=3, tol=0, random_state=1)
+        .fit(X.astype(np.float32), None, weight, sample_ids=str_ids, subject_ids=subjects)
+        .partial_forget(subject_ids=[4, 7]),
+    )
+    yield (
+        "KMeans, csr, start given, empty clusters",
+        KMeans(6, init=np.vstack([X[:3], X[:2], X[:1] + 900]), random_state=2)
+        .fit(sp.csr_array(X))
+        .partial_forget(np.arange(0, 60, 5)),
+    )
 
 
 def _table(n: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

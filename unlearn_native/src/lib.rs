@@ -7,6 +7,7 @@ pub mod forest;
 pub mod identity;
 pub mod ids;
 pub mod keys;
+pub mod kmeans;
 pub mod math;
 pub mod pool;
 pub mod rows;

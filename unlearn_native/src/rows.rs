@@ -589,6 +589,22 @@ impl RowStore {
             .map_or(1.0, |weights| weights.get(slot as usize))
     }
 
+    /// Weight of the row at a position.
+    pub(crate) fn weight_at(&self, position: usize) -> f64 {
+        self.weights
+            .as_ref()
+            .map_or(1.0, |weights| weights.get(position))
+    }
+
+    /// Tag of the row at a position; 0 if this store keeps none.
+    pub(crate) fn tag_at(&self, position: usize) -> u128 {
+        if self.tags.is_empty() {
+            return 0;
+        }
+        let [low, high] = [0, 1].map(|half| u128::from(self.tags.row(position)[half]));
+        low | high << 64
+    }
+
     fn check(&self, batch: &RowBatch) -> Result<(), RowsError> {
         let Schema {
             layout,

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 from skunlearn.base import ForgetMixin
+from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
@@ -98,4 +99,5 @@ EXHIBITS = (
     Exhibit(LinearDiscriminantAnalysis(), "digits", digits),
     Exhibit(QuadraticDiscriminantAnalysis(reg_param=0.1), "digits", digits),
     Exhibit(PCA(), "digits", digits),
+    Exhibit(KMeans(10, random_state=0), "digits", digits),
 )

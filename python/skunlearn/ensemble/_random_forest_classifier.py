@@ -63,7 +63,9 @@ class RandomForestClassifier(ForestClassifier):
     monotonic_cst : array-like of int of shape (n_features,), default=None
         Must be None.
     n_thresholds : int, default=8
-        How many thresholds are compared for a feature: the values of so many rows of the node, chosen at random.
+        How many thresholds are compared for a feature: the values of so many rows of the node, chosen at random. More
+        come closer to scikit-learn's forest, which compares all: on noisy columns of numbers 32 do better than 8, at
+        some cost in time.
     classes : array-like of shape (n_classes,), default=None
         Labels that are classes whether or not a row bears them; without rows they have probability 0. Recommended in
         production: it keeps the shape of every output when a class loses its last row.

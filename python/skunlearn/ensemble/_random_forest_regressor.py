@@ -61,7 +61,9 @@ class RandomForestRegressor(ForestRegressor):
     monotonic_cst : array-like of int of shape (n_features,), default=None
         Must be None.
     n_thresholds : int, default=8
-        How many thresholds are compared for a feature: the values of so many rows of the node, chosen at random.
+        How many thresholds are compared for a feature: the values of so many rows of the node, chosen at random. More
+        come closer to scikit-learn's forest, which compares all: on noisy columns of numbers 32 do better than 8, at
+        some cost in time.
 
     Attributes
     ----------

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from sklearn.base import _fit_context as fit_context
 from sklearn.tree._tree import Tree
 from sklearn.utils import validation
+from sklearn.utils._openmp_helpers import _openmp_effective_n_threads as effective_n_threads
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Tree",
     "check_array",
     "check_sample_weight",
+    "effective_n_threads",
     "fit_context",
     "make_tree",
     "sum_of_trees",

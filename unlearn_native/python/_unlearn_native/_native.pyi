@@ -8,12 +8,15 @@ __all__ = [
     "ABI",
     "CategoryCounts",
     "Forest",
+    "KMeans",
     "RowStore",
     "build_profile",
     "categorical_joint_log_likelihood",
     "exp",
     "exp2",
     "forest_copies",
+    "kmeans_predict",
+    "kmeans_transform",
     "ln",
     "log2",
     "log_normalize",
@@ -29,15 +32,6 @@ _Keys: TypeAlias = NDArray[np.int64] | Sequence[str]
 _Slots: TypeAlias = NDArray[np.uint32]
 _Csr: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32] | NDArray[np.int64], NDArray[Any]]
 _Rows: TypeAlias = tuple[Any, NDArray[np.float64] | None, NDArray[np.float64] | None]
-
-__all__ = [
-    "ABI",
-    "RowStore",
-    "build_profile",
-    "prf",
-    "row_tags",
-    "seal",
-]
 
 ABI: Final[int]
 
@@ -192,3 +186,42 @@ class Forest:
     def digest(self, class_slots: NDArray[np.int32] | None = None) -> bytes: ...
     def deep_digest(self, class_slots: NDArray[np.int32] | None = None) -> bytes: ...
     def report(self) -> dict[str, int]: ...
+
+# kmeans
+@final
+class KMeans:
+    def __new__(
+        cls,
+        *,
+        n_clusters: int,
+        init: Literal["k-means++", "random"] | NDArray[np.float64],
+        n_init: int,
+        max_iter: int,
+        tol: float,
+        algorithm: Literal["auto", "lloyd", "coreset"],
+        coreset_size: int | None,
+        full_passes: int,
+        key: bytes,
+    ) -> KMeans: ...
+    def rebuild(self, store: RowStore, n_threads: int) -> None: ...
+    def learn(self, store: RowStore, first_slot: int, n_threads: int) -> None: ...
+    def forget(
+        self,
+        store: RowStore,
+        slots: _Slots,
+        X: NDArray[Any] | _Csr,
+        weight: NDArray[np.float64] | None,
+        tags: NDArray[np.uint64],
+        n_threads: int,
+    ) -> None: ...
+    @property
+    def n_rows(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def state(self) -> dict[str, Any]: ...
+    def labels(self, store: RowStore) -> NDArray[np.int32]: ...
+    def digest(self, store: RowStore) -> bytes: ...
+    def report(self) -> dict[str, Any]: ...
+
+def kmeans_predict(X: _Matrix | _Csr, centers: _Matrix, n_threads: int) -> NDArray[np.int32]: ...
+def kmeans_transform(X: _Matrix | _Csr, centers: _Matrix, n_threads: int) -> NDArray[np.float64]: ...

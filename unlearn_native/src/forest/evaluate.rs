@@ -15,9 +15,6 @@ use super::subset::Subset;
 use super::sums::{Amount, Channels};
 use crate::table::narrow;
 
-/// Rows whose values are gathered at once: they stay in the first-level cache.
-const ROWS_AT_ONCE: usize = 256;
-
 /// Rows that are compared with a threshold at once, in registers.
 const LANES: usize = 8;
 
@@ -164,12 +161,15 @@ impl Evaluator {
             let mut part = shape.feature(words);
             part.head.feature = feature;
             part.head.is_usable = 1;
+            self.histogram.gather(rows, feature);
             match context.params.splitter {
                 Splitter::Pivot => pivot_values(rows.subset, &self.pivots, &mut part),
-                Splitter::Uniform => uniform_values(&mut self.draw, tag, rows, &mut part),
+                Splitter::Uniform => {
+                    uniform_values(&mut self.draw, tag, &self.histogram.values, &mut part);
+                }
             }
             self.histogram
-                .count(shape.channels, rows, &self.amounts, &mut part);
+                .count(shape.channels, &self.amounts, &mut part);
             let counts = Counts::new(context, narrow(rows.places.len()), shape.totals(fixed));
             if counts.is_usable(&part) {
                 n_usable += 1;
@@ -209,23 +209,13 @@ fn pivot_values(subset: &Subset, pivots: &[Pivot], part: &mut Feature<'_>) {
 }
 
 /// Draws the thresholds of a feature between the ends of its range, and counts the rows at each end.
-fn uniform_values(draw: &mut Thresholds, tag: u64, rows: NodeRows<'_>, part: &mut Feature<'_>) {
+fn uniform_values(draw: &mut Thresholds, tag: u64, values: &[f32], part: &mut Feature<'_>) {
     let head = &mut *part.head;
     // Present against missing is always a candidate, for no pivot says whether it is.
     head.may_part_missing = 1;
-    [head.low, head.high] = [f32::INFINITY, f32::NEG_INFINITY];
-    for x in rows.values(head.feature) {
-        if x < head.low {
-            head.low = x;
-            head.n_low = 0;
-        }
-        if x > head.high {
-            head.high = x;
-            head.n_high = 0;
-        }
-        head.n_low += u32::from(x <= head.low);
-        head.n_high += u32::from(x >= head.high);
-    }
+    [head.low, head.high] = ends(values);
+    head.n_low = values.iter().map(|&x| u32::from(x <= head.low)).sum();
+    head.n_high = values.iter().map(|&x| u32::from(x >= head.high)).sum();
     let mut n = 0;
     if head.low < head.high {
         for &threshold in draw.draw(
@@ -239,6 +229,24 @@ fn uniform_values(draw: &mut Thresholds, tag: u64, rows: NodeRows<'_>, part: &mu
         }
     }
     head.n_thresholds = few(n);
+}
+
+/// Least and largest of some values, a multiple of the lanes; NaN is neither.
+fn ends(values: &[f32]) -> [f32; 2] {
+    let least = |a: f32, b: f32| if b < a { b } else { a };
+    let largest = |a: f32, b: f32| if b > a { b } else { a };
+    let mut low = [f32::INFINITY; LANES];
+    let mut high = [f32::NEG_INFINITY; LANES];
+    for values in values.as_chunks::<LANES>().0 {
+        for (lane, &x) in values.iter().enumerate() {
+            low[lane] = least(low[lane], x);
+            high[lane] = largest(high[lane], x);
+        }
+    }
+    [
+        low.into_iter().fold(f32::INFINITY, least),
+        high.into_iter().fold(f32::NEG_INFINITY, largest),
+    ]
 }
 
 /// Inserts a value into the first `n` of some, ascending and distinct, and returns how many there are now.
@@ -270,38 +278,29 @@ impl Drop for Histogram {
 }
 
 impl Histogram {
-    /// Counts the rows and sums left of each candidate of a feature.
-    fn count(
-        &mut self,
-        channels: Channels,
-        rows: NodeRows<'_>,
-        amounts: &[Amount],
-        part: &mut Feature<'_>,
-    ) {
+    /// Reads the values of a feature, filled up with missing ones to a multiple of the lanes.
+    fn gather(&mut self, rows: NodeRows<'_>, feature: u32) {
+        self.values.clear();
+        self.values.extend(rows.values(feature));
+        let padded = self.values.len().next_multiple_of(LANES);
+        self.values.resize(padded, f32::NAN);
+    }
+
+    /// Counts the rows and sums left of each candidate of the feature whose values were read.
+    fn count(&mut self, channels: Channels, amounts: &[Amount], part: &mut Feature<'_>) {
         let n_bins = part.in_use().len() + 2;
         let width = channels.n_sums();
         self.n.clear();
         self.n.resize(n_bins, 0);
         self.sums.clear();
         self.sums.resize(n_bins * width, 0);
-        for (places, amounts) in rows
-            .places
-            .chunks(ROWS_AT_ONCE)
-            .zip(amounts.chunks(ROWS_AT_ONCE))
-        {
-            let block = NodeRows { places, ..rows };
-            self.find_bins(block, part.head.feature, part.in_use());
-            self.add(channels, amounts);
-        }
+        self.find_bins(part.in_use());
+        self.add(channels, amounts);
         self.write(width, part);
     }
 
     /// Finds the bins of rows.
-    fn find_bins(&mut self, rows: NodeRows<'_>, feature: u32, thresholds: &[f32]) {
-        self.values.clear();
-        self.values.extend(rows.values(feature));
-        self.values
-            .resize(self.values.len().next_multiple_of(LANES), 0.0);
+    fn find_bins(&mut self, thresholds: &[f32]) {
         self.bins.clear();
         let missing = narrow(thresholds.len() + 1);
         for values in self.values.as_chunks::<LANES>().0 {

@@ -79,7 +79,7 @@ fn row(dice: &mut Dice, kind: Kind, number: u64) -> Row {
         1.0
     };
     Row {
-        tag: [super::mix::h(number, 5), number],
+        tag: [super::mix::h(number / 2, 5), number], // pairs have the same priorities
         x,
         target,
         weight,

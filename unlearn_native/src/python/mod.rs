@@ -15,6 +15,7 @@ mod errors;
 mod exact;
 mod forest;
 mod identity;
+mod kmeans;
 mod math;
 mod matrices;
 mod mix;
@@ -46,6 +47,12 @@ mod _native {
     use super::identity::prf;
     #[pymodule_export]
     use super::identity::row_tags;
+    #[pymodule_export]
+    use super::kmeans::PyKMeans;
+    #[pymodule_export]
+    use super::kmeans::kmeans_predict;
+    #[pymodule_export]
+    use super::kmeans::kmeans_transform;
     #[pymodule_export]
     use super::math::exp;
     #[pymodule_export]

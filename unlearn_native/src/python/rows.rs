@@ -170,10 +170,7 @@ impl PyRowStore {
         weight: Option<&Object<'py>>,
         subjects: Option<&Object<'py>>,
     ) -> PyResult<Slots<'py>> {
-        let values = match self.schema.dtype {
-            DType::Float32 => self.values::<f32>(X)?,
-            DType::Float64 => self.values::<f64>(X)?,
-        };
+        let values = self.batch(X)?;
         let names = subjects
             .map(|names| arrays::keys(names, "subjects"))
             .transpose()?;
@@ -364,7 +361,11 @@ impl PyRowStore {
 impl PyRowStore {
     /// Run under the read lock. It is taken while detached: a thread that holds it must never wait to be attached.
     /// A panic cannot leave a store in pieces that matter, so a poisoned lock is simply taken.
-    fn read<R: Send>(&self, py: Python<'_>, run: impl FnOnce(&RowStore) -> R + Send) -> R {
+    pub(super) fn read<R: Send>(
+        &self,
+        py: Python<'_>,
+        run: impl FnOnce(&RowStore) -> R + Send,
+    ) -> R {
         py.detach(|| run(&self.store.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
@@ -373,10 +374,18 @@ impl PyRowStore {
         py.detach(|| run(&mut self.store.write().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// Rows in the layout and type of this store.
+    pub(super) fn batch(&self, object: &Object<'_>) -> PyResult<ValueBatch> {
+        match self.schema.dtype {
+            DType::Float32 => self.values::<f32>(object),
+            DType::Float64 => self.values::<f64>(object),
+        }
+    }
+
     fn values<T: Value + Element>(&self, object: &Object<'_>) -> PyResult<ValueBatch> {
         let batch = match self.schema.layout {
             Layout::Dense => self.dense::<T>(object)?,
-            Layout::Csr => self.csr::<T>(object)?,
+            Layout::Csr => Batch::Csr(csr(object, self.schema.n_features)?),
         };
         Ok(T::wrap_batch(batch))
     }
@@ -403,36 +412,6 @@ impl PyRowStore {
                 }
             },
         )?)
-    }
-
-    fn csr<T: Value + Element>(&self, object: &Object<'_>) -> PyResult<Batch<T>> {
-        let (indptr, indices, data): (Object<'_>, Object<'_>, Object<'_>) =
-            object.extract().map_err(|_| {
-                PyTypeError::new_err(
-                    "X must be a tuple (indptr, indices, data), for this store holds CSR rows",
-                )
-            })?;
-        let indptr = arrays::contiguous::<i64>(&indptr, "indptr")?;
-        let data = arrays::contiguous::<T>(&data, "data")?;
-        let n_features = self.schema.n_features;
-        let narrow = arrays::contiguous::<i32>(&indices, "indices");
-        let csr = if let Ok(indices) = &narrow {
-            Csr::from_arrays(
-                n_features,
-                indptr.as_slice()?,
-                indices.as_slice()?,
-                data.as_slice()?,
-            )
-        } else {
-            // Too large for i32 is too large for any store, as a negative index is.
-            let indices: Zeroizing<Vec<i32>> = copy_1d::<i64>(&indices, "indices")?
-                .into_iter()
-                .map(|index| i32::try_from(index).unwrap_or(-1))
-                .collect::<Vec<_>>()
-                .into();
-            Csr::from_arrays(n_features, indptr.as_slice()?, &indices, data.as_slice()?)
-        };
-        Ok(Batch::Csr(csr?))
     }
 
     fn targets(&self, y: Option<&Object<'_>>, n_rows: usize) -> PyResult<Zeroizing<Vec<f64>>> {
@@ -492,6 +471,36 @@ impl PyRowStore {
             }
         }
     }
+}
+
+/// Checked sparse rows of `n_features` columns from a tuple (indptr, indices, data).
+pub(super) fn csr<T: Value + Element>(object: &Object<'_>, n_features: usize) -> PyResult<Csr<T>> {
+    let (indptr, indices, data): (Object<'_>, Object<'_>, Object<'_>) =
+        object.extract().map_err(|_| {
+            PyTypeError::new_err(
+                "X must be a tuple (indptr, indices, data), for this store holds CSR rows",
+            )
+        })?;
+    let indptr = arrays::contiguous::<i64>(&indptr, "indptr")?;
+    let data = arrays::contiguous::<T>(&data, "data")?;
+    let narrow = arrays::contiguous::<i32>(&indices, "indices");
+    let csr = if let Ok(indices) = &narrow {
+        Csr::from_arrays(
+            n_features,
+            indptr.as_slice()?,
+            indices.as_slice()?,
+            data.as_slice()?,
+        )
+    } else {
+        // Too large for i32 is too large for any store, as a negative index is.
+        let indices: Zeroizing<Vec<i32>> = copy_1d::<i64>(&indices, "indices")?
+            .into_iter()
+            .map(|index| i32::try_from(index).unwrap_or(-1))
+            .collect::<Vec<_>>()
+            .into();
+        Csr::from_arrays(n_features, indptr.as_slice()?, &indices, data.as_slice()?)
+    };
+    Ok(csr?)
 }
 
 /// Part of a chunk that leaves the lock; its lease keeps it valid.

@@ -23,13 +23,12 @@ from skunlearn.utils.estimator_checks._models import (
     observe,
     quiet,
 )
-from skunlearn.utils.estimator_checks._tables import Table, label_pool, takes_weights, value_pool
+from skunlearn.utils.estimator_checks._tables import Table, label_pool, least_rows, value_pool, weight_pool
 
 __all__ = ["check_histories"]
 
 _INT_IDS = [5, -1, 0, 2**63 - 1, 3, -(2**63), 2**53 + 1, 2**53, *range(100, 140)]
 _STR_IDS = ["b", "", "a\0", "a", "\u96ea", "e\u0301", "\u00e9", *(f"id-{i}" for i in range(100, 140))]
-_WEIGHTS = [1.0, 0.0, 0.1, 3.0, 5e-324, 1e300]
 _N_FEATURES = 3
 _MOST_ROWS = 12
 
@@ -76,10 +75,11 @@ def _machine(estimator: Any) -> Any:
         Row,
         values=st.tuples(*[st.integers(0, len(pools.values) - 1)] * _N_FEATURES),
         label=st.integers(0, len(pools.labels["int"]) - 1),
-        weight=st.integers(0, len(_WEIGHTS) - 1),
+        weight=st.integers(0, len(pools.weights or [1.0]) - 1),
         subject=st.integers(0, 3),
     )
     rows = st.lists(row, min_size=1, max_size=_MOST_ROWS)
+    first_rows = st.lists(row, min_size=1 if least_rows(estimator) == 2 else least_rows(estimator), max_size=_MOST_ROWS)
     places = st.lists(st.integers(0, 2 * _MOST_ROWS), max_size=6)
     kinds = st.sampled_from(["int", "str"])
     needs_rows = precondition(lambda self: len(self.history.live) > 0)
@@ -90,7 +90,7 @@ def _machine(estimator: Any) -> Any:
             super().__init__()
             self.history = _History(estimator, pools)
 
-        @initialize(rows=rows, ids=kinds, labels=st.sampled_from(sorted(pools.labels)), weighted=st.booleans())
+        @initialize(rows=first_rows, ids=kinds, labels=st.sampled_from(sorted(pools.labels)), weighted=st.booleans())
         def begin(self, rows: list[Row], ids: str, labels: str, weighted: bool) -> None:
             self.history.begin(rows, ids, labels, weighted)
 
@@ -171,7 +171,7 @@ class _Pools:
         self.labels = {kind: (labels * 2)[: max(least, 3)] for kind, labels in self.labels.items()}
         self.is_classifier = get_tags(estimator).estimator_type == "classifier"
         self.needs_target = get_tags(estimator).target_tags.required
-        self.weights = _WEIGHTS if takes_weights(estimator) else None
+        self.weights = weight_pool(estimator)
 
 
 class _History:
@@ -303,8 +303,12 @@ class _History:
             y=self._targets(rows),
             sample_ids=ids if self.all_ids is _STR_IDS else np.array(ids, dtype=np.int64),
             subject_ids=np.array([row.subject for row in rows.values()], dtype=np.int64),
-            weight=np.array([_WEIGHTS[row.weight] for row in rows.values()]) if self.weighted else None,
+            weight=self._weights(rows),
         )
+
+    def _weights(self, rows: dict[Any, Row]) -> np.ndarray | None:
+        pool = self.pools.weights
+        return np.array([pool[row.weight] for row in rows.values()]) if self.weighted and pool else None
 
     def _targets(self, rows: dict[Any, Row]) -> np.ndarray | None:
         if self.pools.is_classifier:

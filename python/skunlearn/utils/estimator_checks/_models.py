@@ -18,6 +18,7 @@ from skunlearn.key import Key
 from skunlearn.utils.estimator_checks._tables import Table, determining_table
 
 __all__ = [
+    "POSITIONAL_ATTRIBUTES",
     "assert_equals_refit",
     "assert_same",
     "beside",

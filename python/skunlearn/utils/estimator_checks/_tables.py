@@ -4,6 +4,7 @@ Nothing here is random in itself: a generator with a fixed seed arranges hand-pi
 same failure tomorrow.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,9 +22,11 @@ __all__ = [
     "determining_table",
     "hostile_tables",
     "label_pool",
+    "least_rows",
     "ordinary_table",
     "takes_weights",
     "value_pool",
+    "weight_pool",
 ]
 
 Ids = np.ndarray | list[str]
@@ -36,7 +39,9 @@ _WEIGHTS = (1.0, 0.0, 5e-324, 1e300, 0.1, 3.0, 1e-308, 1.0)
 _ANY_VALUES = (0.0, -0.0, 5e-324, -5e-324, 1e-308, 1e308, -1e16, 1.0, 1.0 + 2**-52, 1e16, 2.0**53, 2.0**53 + 2)
 #: Largest values, of which the first is used that an estimator takes under the largest weight: sums of squares weight
 #: a row by the root of its weight, and sums of values by the weight itself; both refuse what that makes infinite.
-_LARGEST_VALUES = (1e308, 1e150, 1e6)
+_LARGEST_VALUES = (1e308, 1e150, 1e75, 1e6)
+#: Clusterers weight the squares of distances between rows.
+_LARGEST_WEIGHT_OF_SQUARES = 1e60
 _LABELS: dict[str, list[Any]] = {"str": ["no", "yes", "\u00e4rger"], "int": [3, -1, 10], "bool": [True, False]}
 
 
@@ -127,13 +132,29 @@ def _largest_value(estimator: Any) -> float:
     for largest in _LARGEST_VALUES[:-1]:
         X = np.resize([[0.0], [largest]], (40, 1))
         y = _targets(estimator, len(X), np.random.default_rng(0), "int")
-        weight = {"sample_weight": np.full(len(X), max(_WEIGHTS))} if takes_weights(estimator) else {}
+        weights = weight_pool(estimator)
+        beside = {} if weights is None else {"sample_weight": np.full(len(X), max(weights))}
         try:
-            clone(estimator).fit(*((X,) if y is None else (X, y)), **weight)
+            with warnings.catch_warnings(action="ignore"):
+                clone(estimator).fit(*((X,) if y is None else (X, y)), **beside)
         except ValueError:
             continue
         return largest
     return _LARGEST_VALUES[-1]
+
+
+def weight_pool(estimator: Any) -> list[float] | None:
+    """Return the weights that an estimator may be given, or None where it takes none."""
+    if not takes_weights(estimator):
+        return None
+    if get_tags(estimator).estimator_type != "clusterer":
+        return list(_WEIGHTS)
+    return [min(weight, _LARGEST_WEIGHT_OF_SQUARES) for weight in _WEIGHTS]
+
+
+def least_rows(estimator: Any) -> int:
+    """Return how many rows a fit takes at least: one for each cluster."""
+    return max(2, estimator.get_params(deep=False).get("n_clusters", 1))
 
 
 def label_pool(estimator: Any, kind: str = "int") -> list[Any]:
@@ -200,11 +221,12 @@ def hostile_tables(estimator: Any, *, tall: bool = False) -> Iterator[Table]:
             ("subnormal and huge values", 30, 4, "hostile", "str", "str"),
             ("constant and repeated columns, repeated rows", 20, 4, "grid", "bool", "str"),
             ("numbered rows", 16, 2, "hostile", "str", "range"),
-            ("two rows", 2, 1, "grid", "int", "int"),
+            ("as few rows as there may be", 2, 1, "grid", "int", "int"),
             *([("300 rows", 300, 5, "hostile", "int", "int")] if tall else []),
         ]
     ):
         rng = np.random.default_rng(seed)
+        n = max(n, least_rows(estimator))
         X = rng.choice(value_pool(estimator, style), size=(n, n_features))
         y = _targets(estimator, n, rng, kind)
         if name.startswith("constant"):
@@ -215,7 +237,8 @@ def hostile_tables(estimator: Any, *, tall: bool = False) -> Iterator[Table]:
         if ids == "range":
             sample_ids = np.arange(n, dtype=np.int64)
         subjects = [f"subject-{i}" for i in rng.integers(0, max(n // 3, 1), n)] if ids == "int" else None
-        weight = rng.choice(_WEIGHTS, size=n) if ids == "str" and takes_weights(estimator) else None
+        weights = weight_pool(estimator) if ids == "str" else None
+        weight = None if weights is None else rng.choice(weights, size=n)
         yield Table(name, X, y, sample_ids, subjects, weight, implicit_ids=ids == "range")
 
 
