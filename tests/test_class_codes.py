@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skunlearn.class_codes import ClassCodes
-from skunlearn.naive_bayes import BernoulliNB
+from skunlearn.class_codes import ClassCodes, best_columns
+from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from skunlearn.linear_model import RidgeClassifier
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from skunlearn.neighbors import NearestCentroid
 
 
 def learned(*labels: Any, declared: Any = None) -> ClassCodes:
@@ -162,3 +165,33 @@ def test_a_vanished_class_comes_back_with_its_rows() -> None:
     model.partial_fit(X[:1], y[:1], sample_ids=["p"])
     assert model.classes_.tolist() == ["a", "b", "c"]
     assert model.predict_proba(X).tobytes() == before
+
+
+def test_best_columns() -> None:
+    """The first of the largest scores of a row, among classes with rows, whatever their scores."""
+    scores = np.array([[-np.inf, -np.inf, -np.inf], [np.inf, 1.0, 2.0], [np.nan, 3.0, 3.0]])
+    assert best_columns(scores, np.array([False, True, True])).tolist() == [1, 2, 1]
+    assert best_columns(scores[1:2], np.ones(3, dtype=bool)).tolist() == [0]
+
+
+@pytest.mark.parametrize("Model", [MultinomialNB, ComplementNB, BernoulliNB, CategoricalNB])
+def test_declared_class_without_rows_is_not_predicted_where_no_class_is_possible(Model: Any) -> None:
+    """Without smoothing a row may be impossible in every class; it is then of one that has been seen."""
+    model = Model(alpha=0.0, classes=[-1, 0, 1]).fit(np.array([[1, 0, 0], [0, 1, 0]]), [0, 1])
+    assert -1 not in model.predict([[1, 1, 0], [0, 0, 0], [0, 0, 0], [1, 0, 0]])
+
+
+@pytest.mark.parametrize("declared", [[-1, 0], [-1, 0, 1], [-2, -1, 0, 1]])
+@pytest.mark.parametrize(
+    "Model",
+    [GaussianNB, QuadraticDiscriminantAnalysis, LinearDiscriminantAnalysis, NearestCentroid, RidgeClassifier],
+)
+def test_declared_class_without_rows_is_not_predicted_far_away(Model: Any, declared: list[int]) -> None:
+    """Rows whose distances and scores overflow are of a class that has been seen."""
+    if Model is NearestCentroid and declared == [-1, 0]:
+        pytest.skip("one class with rows determines no nearest centroid")
+    y = np.resize([label for label in declared if label >= 0], 30)
+    model = Model(classes=declared).fit(np.random.default_rng(0).normal(size=(30, 2)), y)
+    far = 1.7e308 * np.array([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]])
+    with np.errstate(invalid="ignore"):  # of scikit-learn's check for infinities, which sums
+        assert (model.predict(far) >= 0).all()

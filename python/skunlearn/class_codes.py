@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ClassCodes", "distinct_labels"]
+__all__ = ["ClassCodes", "best_columns", "distinct_labels"]
 
 
 class ClassCodes:
@@ -199,6 +199,25 @@ class ClassCodes:
         codes.n_declared = n_declared
         codes._pad_counts()
         return codes
+
+
+def best_columns(scores: np.ndarray, has_rows: np.ndarray) -> np.ndarray:
+    """Return the column of the largest score of each row: of several the first, of a class that has rows.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples, n_classes)
+        The larger, the more of a class; all may be -inf, of a row that is of no class or too far away from all.
+    has_rows : ndarray of shape (n_classes,), bool
+        Which classes are more than declared; at least one.
+
+    Returns
+    -------
+    columns : ndarray of shape (n_samples,), int
+    """
+    columns = np.flatnonzero(has_rows)
+    best: np.ndarray = columns[scores[:, columns].argmax(axis=1)]
+    return best
 
 
 def distinct_labels(labels: Any) -> tuple[np.ndarray, np.ndarray]:

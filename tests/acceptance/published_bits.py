@@ -1,4 +1,4 @@
-"""Print, as JSON, what every moment estimator publishes, hashed, and the BLAS kernels and threads in use.
+"""Print, as JSON, what every portable estimator publishes, hashed, and the BLAS kernels and threads in use.
 
 "mutant" is a Ridge that leaves sums and solution to BLAS and LAPACK: bits of its depend on the machine.
 """
@@ -42,7 +42,7 @@ def estimators():
     spec = importlib.util.spec_from_file_location("estimators", Path(__file__).with_name("estimators.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.MOMENT_ESTIMATORS | {"mutant": BlasRidge()}
+    return module.PORTABLE_ESTIMATORS | {"mutant": BlasRidge()}
 
 
 def hashed(estimator, X, numbers, labels):

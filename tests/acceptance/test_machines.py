@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from .estimators import MOMENT_ESTIMATORS
+from .estimators import PORTABLE_ESTIMATORS
 
 #: OpenBLAS keeps one table of kernels for Katmai to Prescott, and reports the first name.
 CORES = {"Haswell": "Haswell", "SkylakeX": "SkylakeX", "Prescott": "Katmai"}
-each = pytest.mark.parametrize("name", MOMENT_ESTIMATORS)
+each = pytest.mark.parametrize("name", PORTABLE_ESTIMATORS)
 
 
 @functools.cache

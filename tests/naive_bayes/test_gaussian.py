@@ -172,6 +172,17 @@ def test_class_that_goes_and_class_that_is_declared():
     assert state_digest(declared) == state_digest(reference_fit(declared))
 
 
+def test_class_without_rows_has_a_density():
+    """A declared class does not stop the others from predicting where nothing is added to variances."""
+    X, y = numbers()
+    declared = GaussianNB(classes=[-1, 0, 1, 2], var_smoothing=0).fit(X, y)
+    undeclared = GaussianNB(var_smoothing=0).fit(X, y)
+
+    assert (declared.predict_proba(X)[:, 1:] == undeclared.predict_proba(X)).all()
+    with np.errstate(divide="ignore"):
+        assert (declared.release().predict(X) == undeclared.predict(X)).all()
+
+
 @pytest.mark.parametrize(
     ("priors", "says"),
     [([0.5, 0.5], "Number of priors must match"), ([0.5, 0.5, 0.5], "sum"), ([1.5, -0.25, -0.25], "non-negative")],

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import sklearn.neighbors
-from sklearn.datasets import load_digits, load_iris
+from sklearn.datasets import load_digits, load_iris, load_wine
 
 from skunlearn import reference_fit, state_digest
 from skunlearn._moment_core import nearest_root
 from skunlearn.exceptions import ClassVanishedWarning, DegenerateRowsError
+from skunlearn.naive_bayes import GaussianNB
 from skunlearn.neighbors import NearestCentroid
 
 SETTINGS = [
@@ -134,6 +135,15 @@ def test_declared_class_without_rows_is_never_predicted():
         assert state_digest(model) == state_digest(reference_fit(model))
 
 
+def test_declared_class_without_rows_is_released():
+    """A release predicts what the model does where a declared class is without rows, by scaled distances then."""
+    X, y = load_wine(return_X_y=True)
+    model = NearestCentroid(classes=[-1, 0, 1, 2]).fit(X, y)
+    with np.errstate(divide="ignore"):
+        assert (model.release().predict(X) == model.predict(X)).all()
+    assert (model.predict(X) == model.classes_[model.predict_proba(X).argmax(axis=1)]).all()
+
+
 def test_priors_are_normalised_with_a_warning():
     """As scikit-learn's; negative ones are refused."""
     X, y = load_iris(return_X_y=True)
@@ -144,3 +154,14 @@ def test_priors_are_normalised_with_a_warning():
         NearestCentroid(priors=[2.0, -0.5, -0.5]).fit(X, y)
     with pytest.raises(ValueError, match="Number of priors"):
         NearestCentroid(priors=[0.5, 0.5]).fit(X, y)
+
+
+@pytest.mark.parametrize("Model", [NearestCentroid, GaussianNB])
+def test_classes_of_a_prior_of_zero_alone(Model):
+    """Where only classes are left that a given prior rules out, reading says so; learning brings the model back."""
+    X, y = load_iris(return_X_y=True)
+    model = Model(priors=[0.0, 0.0, 1.0], classes=[0, 1, 2]).fit(X, y).partial_forget(range(100, 150))
+    with pytest.raises(DegenerateRowsError, match="prior of zero"):
+        model.predict(X)
+    assert state_digest(model) == state_digest(reference_fit(model))
+    assert set(model.partial_fit(X[100:], y[100:], sample_ids=range(100, 150)).predict(X).tolist()) == {2}

@@ -229,3 +229,18 @@ def test_shared_tables_as_scikit_learn(name):
     model = StandardScaler(random_state=0).fit(X)
     assert (np.abs(np.log2(model.scale_ / theirs.scale_)) <= 0.125 + 1e-9).all()
     assert (np.abs(model.mean_ - theirs.mean_) <= model.scale_ * (0.25 + 1e-9)).all()
+
+
+def test_reader_sees_one_version_beside_a_fit():
+    """A fit under other parameters, while another thread transforms, changes nothing for the latter."""
+
+    class Interrupted(StandardScaler):
+        def _check_X(self, estimator, X, **options):
+            checked = super()._check_X(estimator, X, **options)
+            if not options["reset"] and self.with_mean:
+                self.set_params(with_mean=False, with_std=False).fit([[5.0], [6.0]])
+            return checked
+
+    rows = [[1.0], [3.0]]
+    expected = StandardScaler(random_state=0).fit(rows).transform(rows)
+    assert (Interrupted(random_state=0).fit(rows).transform(rows) == expected).all()

@@ -12,6 +12,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from skunlearn._linalg.fixed_order import freeze, product, sum_in_order
 from skunlearn._linalg.solve import eigh_fixed
 from skunlearn.base import fitted_attribute
+from skunlearn.class_codes import best_columns
 from skunlearn.discriminant_analysis._gaussian_classes import (
     ClassMoments,
     DiscriminantAnalysis,
@@ -192,8 +193,8 @@ class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMix
         """
         state, scores = self._read(X)
         if len(state.classes_) == 2:
-            return state.classes_[(scores > 0).astype(np.intp)]
-        return state.classes_[scores.reshape(len(scores), len(state.classes_)).argmax(axis=1)]
+            scores = np.column_stack([-scores, scores])
+        return state.classes_[best_columns(scores.reshape(len(scores), len(state.classes_)), state.priors_ > 0)]
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the log probability of every class.

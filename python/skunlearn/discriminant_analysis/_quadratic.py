@@ -11,6 +11,7 @@ from _unlearn_native._native import exp, ln, log_normalize
 from skunlearn._linalg.fixed_order import freeze, squared_distances, sum_in_order
 from skunlearn._linalg.solve import eigh_fixed
 from skunlearn.base import fitted_attribute
+from skunlearn.class_codes import best_columns
 from skunlearn.discriminant_analysis._gaussian_classes import (
     ClassMoments,
     DiscriminantAnalysis,
@@ -184,7 +185,7 @@ class QuadraticDiscriminantAnalysis(DiscriminantAnalysis):
             Class labels.
         """
         state, scores = self._read(X)
-        return state.classes_[scores.argmax(axis=1)]
+        return state.classes_[best_columns(scores, state.priors_ > 0)]
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the log probability of every class.

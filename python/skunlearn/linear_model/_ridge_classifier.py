@@ -15,7 +15,7 @@ from sklearn.preprocessing import LabelBinarizer
 from skunlearn._linalg.class_sums import as_integers, as_limbs
 from skunlearn._linalg.moments import Moments, Rows
 from skunlearn.base import ForgetMixin, fitted_attribute
-from skunlearn.class_codes import distinct_labels
+from skunlearn.class_codes import best_columns, distinct_labels
 from skunlearn.exceptions import DegenerateRowsError
 from skunlearn.linear_model._least_squares import SUMMED_AS, MomentCore, finite, linear_scores, refuse_positive
 from skunlearn.linear_model._normal_equations import NormalEquations, intercepts, triangle
@@ -331,8 +331,7 @@ class RidgeClassifierState:
         scores = self.scores(X)
         if scores.ndim == 1:
             scores = np.column_stack([-scores, scores])[:, : len(self.classes_)]
-        scores[:, ~self.has_rows] = -np.inf
-        return self.classes_[scores.argmax(axis=1)]
+        return self.classes_[best_columns(scores, self.has_rows)]
 
 
 class _RidgeClassifierCore(MomentCore):

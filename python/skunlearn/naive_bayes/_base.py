@@ -9,6 +9,7 @@ from _unlearn_native._native import exp, log_normalize
 from sklearn.base import ClassifierMixin
 
 from skunlearn.base import ForgetMixin, fitted_attribute
+from skunlearn.class_codes import best_columns
 from skunlearn.exceptions import DegenerateRowsError
 from skunlearn.live import Owner
 from skunlearn.utils._sklearn_compat import fit_context
@@ -158,7 +159,7 @@ class NaiveBayes(ClassifierMixin, ForgetMixin):
             Class labels.
         """
         state, joint = self._read(X)
-        return state.classes_[joint.argmax(axis=1)]
+        return state.classes_[best_columns(joint, state.class_count_ > 0)]
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the log probability of every class.

@@ -51,7 +51,7 @@ class GaussianNB(NaiveBayes):
     theta_ : ndarray of shape (n_classes, n_features)
         Mean of each feature in each class, correctly rounded; float64 also where X is float32.
     var_ : ndarray of shape (n_classes, n_features)
-        Variance of each feature in each class, correctly rounded, plus `epsilon_`.
+        Variance of each feature in each class, correctly rounded, or 1 without rows; plus `epsilon_`.
     epsilon_ : float
         What was added to the variances.
     n_features_in_ : int
@@ -196,8 +196,9 @@ class _GaussianCore(MomentCore):
         class_count = np.array([part.total_weight() for part in parts])
         theta = np.array([part.means() for part in parts])
         epsilon = self._var_smoothing * float(total_of(parts).variances().max())
-        var = np.array([part.variances() for part in parts]) + epsilon
         has_rows = owner.codes.n_effective[codes] > 0
+        # A release multiplies the density of a class without rows by 0, so it must have one.
+        var = np.where(has_rows[:, None], [part.variances() for part in parts], 1.0) + epsilon
         prior = self._class_prior(class_count, has_rows)
         with np.errstate(invalid="ignore"):  # a variance of 0 in a class of probability 0: see `check_densities`
             log_density_at_mean = ln(prior) - 0.5 * sum_in_order(_LN_2_PI + ln(var))
@@ -228,4 +229,9 @@ class _GaussianCore(MomentCore):
             raise ValueError("The sum of the priors should be 1.")
         if not (self._priors >= 0).all():
             raise ValueError("Priors must be non-negative.")
-        return np.where(has_rows, self._priors, 0.0)
+        given = np.where(has_rows, self._priors, 0.0)
+        if not given.any():
+            raise DegenerateRowsError(
+                f"Every class of this {self._model_name} with rows has a prior of zero. Learn rows of another class."
+            )
+        return given

@@ -16,6 +16,7 @@ from sklearn.base import ClassifierMixin
 from skunlearn._linalg._distances import squared_distances_csr, squared_distances_dense
 from skunlearn._moment_core import ColumnSums, MomentCore, nearest_root, total_of
 from skunlearn.base import ForgetMixin, fitted_attribute
+from skunlearn.class_codes import best_columns
 from skunlearn.exceptions import DegenerateRowsError
 from skunlearn.live import Owner
 from skunlearn.rows import RowStore, csr_rows
@@ -73,9 +74,9 @@ class NearestCentroid(ClassifierMixin, ForgetMixin):
     Notes
     -----
     Scores are -sum_j ((x_j - centroid_cj) / s_j)^2 + 2 log P(c), eq. (18.2) of [1]_, with s_j the pooled standard
-    deviation, or 1 where that is 0. As in scikit-learn, `predict` takes the nearest centroid without s_j where the
-    classes with rows are equally probable, and the best score otherwise. Every value enters as an integer, rounded by
-    at most 2**-53 of the largest live value of its column.
+    deviation, or 1 where that is 0. As in scikit-learn, `predict` takes the nearest centroid without s_j where all
+    classes are equally probable, and the best score otherwise: also where a declared class is without rows, as a
+    release does. Every value enters as an integer, rounded by at most 2**-53 of the largest live value of its column.
 
     Forgetting m rows takes O(m n_features) integer operations; its time does not depend on the number of rows, unless
     the last of the largest values of a column goes: the next read then passes over the rows. Fewer than two classes
@@ -287,8 +288,6 @@ class NearestCentroidState:
         As in the estimator.
     within_class_std_dev_ : ndarray of shape (n_features,)
         As in the estimator.
-    has_rows : ndarray of shape (n_classes,), bool
-        Which classes are more than declared.
     """
 
     classes_: np.ndarray
@@ -296,7 +295,6 @@ class NearestCentroidState:
     centroids_: np.ndarray
     within_class_std_dev_: np.ndarray
     deviations_: np.ndarray
-    has_rows: np.ndarray
 
     def scores(self, X: Any) -> np.ndarray:
         """Return the discriminant scores of rows that were checked."""
@@ -305,12 +303,9 @@ class NearestCentroidState:
 
     def predict(self, X: Any) -> np.ndarray:
         """Return labels for rows that were checked."""
-        priors = self.class_prior_[self.has_rows]
-        if np.isclose(priors, 1 / len(priors)).all():
-            distances = self._squared_distances(X, np.ones(self.centroids_.shape[1]))
-            distances[:, ~self.has_rows] = np.inf
-            return self.classes_[_first_nearest(distances, self.has_rows)]
-        return self.classes_[self.scores(X).argmax(axis=1)]
+        if np.isclose(self.class_prior_, 1 / len(self.classes_)).all():
+            return self.classes_[self._squared_distances(X, np.ones(self.centroids_.shape[1])).argmin(axis=1)]
+        return self.classes_[best_columns(self.scores(X), self.class_prior_ > 0)]
 
     def _squared_distances(self, X: Any, scale: np.ndarray) -> np.ndarray:
         scales = np.ascontiguousarray(np.broadcast_to(scale, self.centroids_.shape))
@@ -320,13 +315,6 @@ class NearestCentroidState:
         else:
             squared_distances_dense(np.ascontiguousarray(X), self.centroids_, scales, out)
         return out
-
-
-def _first_nearest(distances: np.ndarray, has_rows: np.ndarray) -> np.ndarray:
-    """Return the column of the least distance; where all overflow, of the first class with rows."""
-    nearest: np.ndarray = distances.argmin(axis=1)
-    nearest[np.isinf(distances).all(axis=1)] = has_rows.argmax()
-    return nearest
 
 
 class _CentroidCore(MomentCore):
@@ -365,7 +353,6 @@ class _CentroidCore(MomentCore):
             centroids_=centroids,
             within_class_std_dev_=within,
             deviations_=deviations,
-            has_rows=has_rows,
         )
 
     def _check_determined(self, n_classes: int) -> None:
@@ -405,7 +392,12 @@ class _CentroidCore(MomentCore):
                 f"Number of priors must match number of classes. priors has shape {self._priors.shape}, and there are "
                 f"{len(n_rows)} classes. Declare classes= to keep a prior for a class that has no rows."
             )
-        return np.where(n_rows > 0, self._priors, 0.0)
+        prior = np.where(n_rows > 0, self._priors, 0.0)
+        if not prior.any():
+            raise DegenerateRowsError(
+                f"Every class of this {self._model_name} with rows has a prior of zero. Learn rows of another class."
+            )
+        return prior
 
 
 def _within_deviations(parts: Sequence[ColumnSums]) -> np.ndarray:
@@ -427,6 +419,8 @@ def _given_priors(priors: Any) -> np.ndarray:
     given = np.asarray(priors, dtype=np.float64)
     if not (given >= 0).all():
         raise ValueError("priors must be non-negative. Nothing was changed.")
+    if not given.any() or np.isinf(given).any():
+        raise ValueError("priors are all zero, or not finite. Nothing was changed. Give some class one above zero.")
     return given if np.isclose(given.sum(), 1.0) else given / given.sum()
 
 

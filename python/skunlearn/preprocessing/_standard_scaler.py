@@ -223,9 +223,10 @@ class StandardScaler(OneToOneFeatureMixin, TransformerMixin, ForgetMixin):
         X_new : {ndarray, sparse matrix} of shape (n_samples, n_features)
             Transformed rows, of the dtype of X. A row alone gives the bits that it gives in bulk, dense or sparse.
         """
-        state: StandardScalerState = self._published()
+        live = self._require_live()
+        state: StandardScalerState = live.publish()
         X = self._check_X(self, X, reset=False, copy=self.copy if copy is None else copy, force_writeable=True)
-        params = self._require_live().params
+        params = live.params
         if params["with_std"] and sp.issparse(X):
             X.data /= state.scale_.astype(X.dtype)[X.indices]
         elif not sp.issparse(X):
@@ -250,8 +251,9 @@ class StandardScaler(OneToOneFeatureMixin, TransformerMixin, ForgetMixin):
         X_original : {ndarray, sparse matrix} of shape (n_samples, n_features)
             Rows, of the dtype of X.
         """
-        state: StandardScalerState = self._published()
-        params = self._require_live().params
+        live = self._require_live()
+        state: StandardScalerState = live.publish()
+        params = live.params
         X = check_array(
             X,
             accept_sparse="csr",
