@@ -20,6 +20,7 @@ import pytest
 import scipy.sparse as sp
 
 import skunlearn
+from skunlearn.linear_model import LogisticRegression
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB
 
 N_ROWS, N_FEATURES = 40, 4
@@ -127,6 +128,8 @@ WORLDS = [
     (CategoricalNB, "csr", "float32", "str"),
     (GaussianNB, "dense", "float64", "str"),
     (MultinomialNB, "csr", "float64", "int64"),
+    (LogisticRegression, "dense", "float64", "int64"),
+    (LogisticRegression, "csr", "float32", "str"),
 ]
 worlds = pytest.mark.parametrize("kind", WORLDS, ids=lambda k: "-".join([k[0].__name__, *k[1:]]))
 

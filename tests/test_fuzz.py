@@ -28,7 +28,7 @@ from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.exceptions import DamagedStateError, DegenerateRowsError, UnknownCategoryError
-from skunlearn.linear_model import Ridge, RidgeClassifier, RidgeCV
+from skunlearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import StandardScaler
@@ -68,6 +68,7 @@ def seeds() -> list[Any]:
         MultinomialNB(classes=[0, 1, 2, 9]).fit(csr.astype(np.float32), y),
         NearestCentroid().fit(X, labels, sample_ids=names),
         StandardScaler().fit(X, sample_weight=np.arange(7.0)),
+        LogisticRegression().fit(X, y, sample_ids=order),
         BernoulliNB().fit(X, y).partial_forget(range(7)),
         CategoricalNB().fit(X, labels, sample_ids=names).partial_forget(names),
         LinearDiscriminantAnalysis().fit(X, labels, sample_ids=names, subject_ids=subjects),

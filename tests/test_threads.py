@@ -17,7 +17,7 @@ import pytest
 import skunlearn
 from skunlearn._faults import FAULT_POINTS, inject
 from skunlearn.cluster import KMeans
-from skunlearn.linear_model import RidgeClassifier
+from skunlearn.linear_model import LogisticRegression, RidgeClassifier
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB
 
 pytestmark = pytest.mark.filterwarnings("ignore::skunlearn.exceptions.SkunlearnWarning")
@@ -29,7 +29,8 @@ def kmeans_of_three(classes: Any = None) -> KMeans:
 
 
 estimators = pytest.mark.parametrize(
-    "Estimator", [BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB, RidgeClassifier, kmeans_of_three]
+    "Estimator",
+    [BernoulliNB, CategoricalNB, GaussianNB, LogisticRegression, MultinomialNB, RidgeClassifier, kmeans_of_three],
 )
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 

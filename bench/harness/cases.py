@@ -15,7 +15,7 @@ from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
-from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import StandardScaler
@@ -98,6 +98,10 @@ def _random_forest_regressor(name: str) -> tuple[Any, Table]:
     return RandomForestRegressor(random_state=0), datasets.regression(name)
 
 
+def _logistic_regression(name: str) -> tuple[Any, Table]:
+    return LogisticRegression(), datasets.classification(name)
+
+
 def _ridge(name: str) -> tuple[Any, Table]:
     return Ridge(), datasets.regression(name)
 
@@ -158,6 +162,7 @@ _FORGETTING = {
     "random_forest_classifier": (_random_forest, _FORESTS),
     "random_forest_classifier_share": (_random_forest_of_few_rows, _FORESTS),
     "random_forest_regressor": (_random_forest_regressor, ("diabetes", "california_housing", "ccpp", "bike_hour")),
+    "logistic_regression": (_logistic_regression, ("digits", "mushroom", "a9a", "adult", *_GENERATED[:2])),
     "ridge": (_ridge, _REGRESSION),
     "linear_discriminant_analysis": (_linear_discriminant_analysis, _LABELLED),
     "quadratic_discriminant_analysis": (_quadratic_discriminant_analysis, _LABELLED),

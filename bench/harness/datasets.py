@@ -17,6 +17,7 @@ __all__ = [
     "arrays_of",
     "binary",
     "categorical",
+    "classification",
     "clustering",
     "labelled",
     "missing_file",
@@ -125,6 +126,12 @@ def ordinal(name: str) -> Table:
             codes = np.unique(values.astype(str).to_numpy(dtype=str), return_inverse=True)[1].astype(np.float64)
             columns.append(np.where(values.isna(), np.nan, codes))
     return Table(name, np.column_stack(columns), y)
+
+
+def classification(name: str) -> Table:
+    """Return a table for linear classifiers: numbers scaled to at most 1, or one-hot columns."""
+    table = binary(name)
+    return Table(name, table.X / np.abs(table.X).max(axis=0).clip(1e-300), table.y) if name in _NUMBERS else table
 
 
 def regression(name: str) -> Table:

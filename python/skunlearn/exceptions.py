@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 
 __all__ = [
     "CategoryVanishedWarning",
+    "CertificateError",
     "ClassVanishedWarning",
     "DamagedStateError",
     "DegenerateRowsError",
@@ -79,6 +80,10 @@ class ForgettingDisabledError(SkunlearnError, RuntimeError):
 
 class DegenerateRowsError(SkunlearnError, NotFittedError):
     """The rows that are left do not determine a model: it keeps them, and answers again after ``partial_fit``."""
+
+
+class CertificateError(DegenerateRowsError):
+    """What the rows determine cannot be proved in float64, so nothing is published; they come and go all the same."""
 
 
 class UnknownCategoryError(SkunlearnError, IndexError, ValueError):

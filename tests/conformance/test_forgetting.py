@@ -6,7 +6,7 @@ from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
-from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import StandardScaler
@@ -47,6 +47,8 @@ ESTIMATORS = [
     ),
     RandomForestRegressor(n_estimators=3, random_state=0),
     RandomForestRegressor(n_estimators=4, bootstrap=False, max_features=1, min_samples_split=5, random_state=1),
+    LogisticRegression(),
+    LogisticRegression(C=100.0, fit_intercept=False, class_weight="balanced", classes=["a", "b", "c"]),
     Ridge(),
     Ridge(alpha=[1e-3], fit_intercept=False, random_state=0),
     RidgeCV(cv=2),

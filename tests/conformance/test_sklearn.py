@@ -7,7 +7,7 @@ from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
-from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import StandardScaler
@@ -41,6 +41,8 @@ ESTIMATORS = [
     RandomForestClassifier(n_estimators=10, max_samples=0.5, max_depth=4),
     RandomForestRegressor(n_estimators=5),
     RandomForestRegressor(n_estimators=5, bootstrap=False, max_features="sqrt"),
+    LogisticRegression(),
+    LogisticRegression(C=10.0, class_weight="balanced"),
     Ridge(),
     Ridge(alpha=1e-3, fit_intercept=False),
     RidgeCV(cv=2, random_state=0),

@@ -10,7 +10,7 @@ from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
-from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import StandardScaler
@@ -118,6 +118,7 @@ _CLASSIFIERS: tuple[tuple[Any, dict[str, Any]], ...] = (
     (CategoricalNB, {"min_categories": 9}),
     (ComplementNB, {"norm": True}),
     (GaussianNB, {"var_smoothing": 0.25}),
+    (LogisticRegression, {"C": 0.5}),
     (MultinomialNB, {"alpha": 0.5}),
     (RandomForestClassifier, {"n_estimators": 5, "random_state": 0}),
     (ExtraTreesClassifier, {"n_estimators": 5, "random_state": 0, "max_samples": 0.5, "n_thresholds": 3}),

@@ -11,6 +11,7 @@ cdef extern from *:
     /* Arrays of one kernel never overlap; without this word most loops would not be vectorised. */
     typedef double *__restrict__ only_doubles;
     typedef const double *__restrict__ only_const_doubles;
+    typedef const float *__restrict__ only_const_floats;
     #define TWO_18 0x1p18
     #define TWO_52 0x1p52
     #define TWO_53 0x1p53
@@ -19,3 +20,4 @@ cdef extern from *:
     ctypedef void vector_void "VECTOR_VOID"
     ctypedef double* only_doubles
     ctypedef const double* only_const_doubles
+    ctypedef const float* only_const_floats

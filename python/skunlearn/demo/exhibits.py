@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.preprocessing import scale
 
 from skunlearn.base import ForgetMixin
 from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
-from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import StandardScaler
@@ -67,9 +68,9 @@ def diabetes() -> Table:
 
 
 def breast_cancer() -> Table:
-    """Return scikit-learn's breast cancer: thirty measurements of 569 tumours, malignant or benign."""
+    """Return scikit-learn's breast cancer: 30 standardised measurements of 569 tumours, and which were malignant."""
     X, y = load_breast_cancer(return_X_y=True)
-    return X, y
+    return scale(X), y
 
 
 def generated_numbers() -> Table:
@@ -95,6 +96,7 @@ EXHIBITS = (
     Exhibit(Ridge(), "diabetes", diabetes),
     Exhibit(RidgeCV(cv=5, random_state=0), "diabetes", diabetes),
     Exhibit(RidgeClassifier(class_weight="balanced"), "breast cancer", breast_cancer),
+    Exhibit(LogisticRegression(), "breast_cancer", breast_cancer),
     Exhibit(LinearRegression(), "generated", generated_numbers, n_single=1000, n_refits=5),
     Exhibit(LinearDiscriminantAnalysis(), "digits", digits),
     Exhibit(QuadraticDiscriminantAnalysis(reg_param=0.1), "digits", digits),

@@ -1,8 +1,9 @@
-"""Linear models that forget exactly: what they keep are integer sums, and what they publish is proved."""
+"""Linear models that forget exactly: what they publish is proved, whatever computed it."""
 
 from skunlearn.linear_model._linear_regression import LinearRegression
+from skunlearn.linear_model._logistic import LogisticRegression
 from skunlearn.linear_model._ridge import Ridge
 from skunlearn.linear_model._ridge_classifier import RidgeClassifier
 from skunlearn.linear_model._ridge_cv import RidgeCV
 
-__all__ = ["LinearRegression", "Ridge", "RidgeCV", "RidgeClassifier"]
+__all__ = ["LinearRegression", "LogisticRegression", "Ridge", "RidgeCV", "RidgeClassifier"]

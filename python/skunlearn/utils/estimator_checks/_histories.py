@@ -209,7 +209,10 @@ class _History:
             return False
         try:
             self._fit(table)
-        except DegenerateRowsError:
+        except ValueError as error:
+            is_one_class = self.pools.is_classifier and table.y is not None and len(np.unique(table.y)) < 2
+            if not is_one_class and not isinstance(error, DegenerateRowsError):
+                raise
             return False
         self.live = new
         return True

@@ -271,7 +271,7 @@ def _check_nothing_left(estimator: Any, table: Table) -> None:
 def secret_table(estimator: Any) -> Table:
     """Return rows whose every part is random beyond coincidence, as far as the tags of the estimator allow."""
     rng = np.random.default_rng(secrets.randbits(128))
-    table = ordinary_table(estimator, n=32)
+    table = ordinary_table(estimator, n=96)  # so many that random rows determine a model, whichever half is forgotten
     n, d = table.X.shape
     X = table.X if get_tags(estimator).input_tags.categorical else 1.0 + rng.random((n, d))
     ids = [secrets.token_hex(8) for _ in range(n)]

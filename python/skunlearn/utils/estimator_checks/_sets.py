@@ -28,7 +28,15 @@ from skunlearn.utils.estimator_checks._models import (
     refit_or_none,
     unchanged,
 )
-from skunlearn.utils.estimator_checks._tables import Table, hostile_tables, ordinary_table, takes_weights, weight_pool
+from skunlearn.utils.estimator_checks._tables import (
+    Table,
+    hostile_tables,
+    ordinary_table,
+    proves_extremes,
+    takes_weights,
+    tamed,
+    weight_pool,
+)
 
 __all__ = ["check_class_vanishes", "check_degenerate", "check_weight_equals_copies", "check_weights"]
 
@@ -194,6 +202,7 @@ def check_weights(estimator: Any) -> None:
         np.resize([1.0, 5e-324, 1e300, 1e-308, 0.0, 2.0**-1060, 1.0], len(table)),
         np.resize([0.0, 0.0, 1.0], len(table)),
     ):
+        weight = weight if proves_extremes(estimator) else tamed(weight)
         weight = np.minimum(weight, max(weight_pool(estimator) or [1.0]))
         weighted = replace(table, weight=weight)
         base = fit(estimator, weighted)

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from skunlearn.exceptions import DegenerateRowsError
+from skunlearn.exceptions import CertificateError, DegenerateRowsError
 
 __all__ = [
     "Table",
@@ -24,7 +24,9 @@ __all__ = [
     "label_pool",
     "least_rows",
     "ordinary_table",
+    "proves_extremes",
     "takes_weights",
+    "tamed",
     "value_pool",
     "weight_pool",
 ]
@@ -42,6 +44,8 @@ _ANY_VALUES = (0.0, -0.0, 5e-324, -5e-324, 1e-308, 1e308, -1e16, 1.0, 1.0 + 2**-
 _LARGEST_VALUES = (1e308, 1e150, 1e75, 1e6)
 #: Clusterers weight the squares of distances between rows.
 _LARGEST_WEIGHT_OF_SQUARES = 1e60
+#: Where the largest magnitudes are too much for a proof in float64: these, and their inverses for the smallest.
+_TAME = 2.0**10
 _LABELS: dict[str, list[Any]] = {"str": ["no", "yes", "\u00e4rger"], "int": [3, -1, 10], "bool": [True, False]}
 
 
@@ -115,6 +119,29 @@ def takes_weights(estimator: Any) -> bool:
     return bool(has_fit_parameter(estimator, "sample_weight"))
 
 
+def proves_extremes(estimator: Any) -> bool:
+    """Return whether `fit` takes magnitudes from 1e-308 to 1e308 side by side.
+
+    An estimator that publishes only what it can prove in float64 may refuse them, by CertificateError. It is then put
+    to the same checks, all of them, on magnitudes that are tamed.
+    """
+    if get_tags(estimator).input_tags.categorical:
+        return True
+    X = np.array([[0.0, 1e308], [1e-308, 1e16], [1.0, 1e16], [1e16, 0.0]])
+    try:
+        clone(estimator).fit(X, _targets(estimator, len(X), np.random.default_rng(0), "int"))
+    except CertificateError:
+        return False
+    except ValueError:  # it refuses them for another reason, and says so by its tags
+        return True
+    return True
+
+
+def tamed(values: np.ndarray) -> np.ndarray:
+    """Return values with magnitudes other than 0 brought between 2**-10 and 2**10."""
+    return np.where(values == 0, values, np.copysign(np.clip(np.abs(values), 1 / _TAME, _TAME), values))
+
+
 def value_pool(estimator: Any, style: str) -> list[float]:
     """Return the values that the tags of an estimator allow: a grid of 3 for ties, or all that are "hostile"."""
     tags = get_tags(estimator).input_tags
@@ -124,6 +151,8 @@ def value_pool(estimator: Any, style: str) -> list[float]:
         return [0.0, 1.0, 2.0] if tags.positive_only else [-1.0, 0.0, 1.0]
     largest = _largest_value(estimator)
     pool = [min(value, largest) for value in _ANY_VALUES if value >= 0 or not tags.positive_only]
+    if not proves_extremes(estimator):
+        pool = tamed(np.array(pool)).tolist()
     return [*pool, np.nan] if tags.allow_nan else pool
 
 
@@ -147,6 +176,8 @@ def weight_pool(estimator: Any) -> list[float] | None:
     """Return the weights that an estimator may be given, or None where it takes none."""
     if not takes_weights(estimator):
         return None
+    if not proves_extremes(estimator):
+        return tamed(np.array(_WEIGHTS)).tolist()
     if get_tags(estimator).estimator_type != "clusterer":
         return list(_WEIGHTS)
     return [min(weight, _LARGEST_WEIGHT_OF_SQUARES) for weight in _WEIGHTS]
