@@ -12,7 +12,7 @@ from skunlearn.base import ForgetMixin
 from skunlearn.live import IncomingRows, LiveModel
 from skunlearn.rows import CsrRows, RowBlock
 
-__all__ = ["reference_fit", "state_digest"]
+__all__ = ["FramedHash", "reference_fit", "state_digest"]
 
 _FORMAT = b"skunlearn digest 1"
 
@@ -49,7 +49,7 @@ def state_digest(model: ForgetMixin) -> bytes:
     model._check_forgettable(live)
     with live.lock:
         live.settle()
-        framed = _FramedHash()
+        framed = FramedHash()
         framed.add(_FORMAT)
         framed.add(live.model_name.encode())
         framed.add(canonical(live.params))
@@ -124,18 +124,20 @@ def _framed(kind: bytes, content: bytes) -> bytes:
     return kind + struct.pack("<Q", len(content)) + content
 
 
-class _FramedHash:
+class FramedHash:
     """BLAKE2b-256 over parts with their lengths, so that no two lists of parts look alike."""
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=32)
 
     def add(self, part: bytes | np.ndarray) -> None:
+        """Hash a part; an array by its bytes alone."""
         content = part if isinstance(part, bytes) else np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
         self._hash.update(struct.pack("<Q", len(content)))
         self._hash.update(content)
 
     def digest(self) -> bytes:
+        """Return the 32 bytes of all parts so far."""
         return self._hash.digest()
 
 
@@ -153,7 +155,7 @@ def _schema(live: LiveModel) -> dict[str, Any]:
     }
 
 
-def _add_rows(framed: _FramedHash, live: LiveModel) -> None:
+def _add_rows(framed: FramedHash, live: LiveModel) -> None:
     """Hash all rows in id order, block by block; labels by their place among the sorted labels."""
     framed.add(canonical(live.targets.labels()))
     for block in live.rows.blocks_in_order("id"):

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 import sklearn.preprocessing
 from _unlearn_native._native import exp2, log2, prf
-from sklearn.base import OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import OneToOneFeatureMixin
 from sklearn.utils import check_array
 
 from skunlearn._linalg.diagonal import MaskedMoments
@@ -17,6 +17,7 @@ from skunlearn.exceptions import DegenerateRowsError
 from skunlearn.key import Key
 from skunlearn.live import Owner
 from skunlearn.rows import RowStore
+from skunlearn.transforms import ForgettingTransformerMixin, TransformMap
 from skunlearn.utils._sklearn_compat import fit_context, validate_data
 
 __all__ = ["StandardScaler"]
@@ -27,7 +28,7 @@ _MEAN_STEP = 0.5
 _LARGEST = float(np.finfo(np.float64).max)
 
 
-class StandardScaler(OneToOneFeatureMixin, TransformerMixin, ForgetMixin):
+class StandardScaler(OneToOneFeatureMixin, ForgettingTransformerMixin, ForgetMixin):
     """Standardise features by removing the mean and scaling to unit variance, forgetting rows exactly.
 
     What is kept of the rows are exact integer sums, so `partial_forget` is their subtraction: afterwards the scaler
@@ -226,15 +227,7 @@ class StandardScaler(OneToOneFeatureMixin, TransformerMixin, ForgetMixin):
         live = self._require_live()
         state: StandardScalerState = live.publish()
         X = self._check_X(self, X, reset=False, copy=self.copy if copy is None else copy, force_writeable=True)
-        params = live.params
-        if params["with_std"] and sp.issparse(X):
-            X.data /= state.scale_.astype(X.dtype)[X.indices]
-        elif not sp.issparse(X):
-            if params["with_mean"]:
-                X -= state.mean_.astype(X.dtype)
-            if params["with_std"]:
-                X /= state.scale_.astype(X.dtype)
-        return X
+        return state.scale_in_place(X)
 
     def inverse_transform(self, X: Any, copy: bool | None = None) -> Any:
         """Undo `transform`, to rounding.
@@ -320,13 +313,15 @@ def _check_not_centred(X: Any, *, with_mean: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StandardScalerState:
-    """The published state of one version; its arrays are read-only.
+class StandardScalerState(TransformMap):
+    """The published state of one version.
 
     Parameters
     ----------
     mean_, scale_, var_, exact_mean_, exact_var_, n_samples_seen_
         As in the estimator.
+    with_mean : bool
+        Whether the mean is subtracted.
     """
 
     mean_: Any
@@ -335,6 +330,33 @@ class StandardScalerState:
     exact_mean_: np.ndarray
     exact_var_: np.ndarray
     n_samples_seen_: Any
+    with_mean: bool
+
+    @property
+    def n_features_in(self) -> int:
+        """Number of columns."""
+        return len(self.exact_mean_)
+
+    def apply(self, X: Any) -> Any:
+        """Return rows standardised."""
+        return self.scale_in_place(X.copy())
+
+    def scale_in_place(self, X: Any) -> Any:
+        """Standardise rows where they are."""
+        if sp.issparse(X):
+            if self.scale_ is not None:
+                X.data /= self.scale_.astype(X.dtype)[X.indices]
+            return X
+        if self.with_mean:
+            X -= self.mean_.astype(X.dtype)
+        if self.scale_ is not None:
+            X /= self.scale_.astype(X.dtype)
+        return X
+
+    def parts(self) -> list[bytes | np.ndarray]:
+        """Return the mean and the scale, as far as they are used."""
+        used = (self.mean_ if self.with_mean else None, self.scale_)
+        return [b"" if array is None else array for array in used]
 
 
 class _ScalerCore(MomentCore):
@@ -381,6 +403,7 @@ class _ScalerCore(MomentCore):
             exact_mean_=exact_mean,
             exact_var_=exact_var,
             n_samples_seen_=self._n_samples_seen(columns),
+            with_mean=self._with_mean,
         )
 
     def _constant(self, columns: ColumnSums) -> np.ndarray:
