@@ -7,7 +7,7 @@ export PATH := $(VENV)/bin:$(PATH)
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 NATIVE := maturin develop -q -m unlearn_native/Cargo.toml
-CYTHON := python setup.py -q build_ext --inplace --parallel 2
+CYTHON := python setup.py -q build_ext --inplace
 CARGO := cargo --quiet
 CRATE := --manifest-path unlearn_native/Cargo.toml
 

@@ -46,4 +46,7 @@ directives = {
     "initializedcheck": DEBUG,
     "freethreading_compatible": True,
 }
-setup(ext_modules=cythonize(extensions, compiler_directives=directives, force=DEBUG or None))
+setup(
+    ext_modules=cythonize(extensions, compiler_directives=directives, force=DEBUG or None),
+    options={"build_ext": {"parallel": os.cpu_count()}},
+)

@@ -158,7 +158,7 @@ def _names(run: Record) -> Row:
     return [f"`{estimator}`", run["case"]["data"] + (" \\*" if run["is_loud"] else "")]
 
 
-_CAMEL = {"nb": "NB", "kmeans": "KMeans"}
+_CAMEL = {"nb": "NB", "cv": "CV", "pca": "PCA", "kmeans": "KMeans"}
 
 
 def _summary(run: Record) -> list[Row]:

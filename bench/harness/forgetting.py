@@ -293,10 +293,18 @@ def _score(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
         return {"rms": float(np.sqrt(np.mean(model.transform(X) ** 2)))}
     if not is_classifier(model):
         return {"r2": float(r2_score(y, model.predict(X)))}
-    proba = model.predict_proba(X)
-    is_binary = proba.shape[1] == 2
-    auc = roc_auc_score(y, proba[:, 1] if is_binary else proba, multi_class="ovr")
-    return {"accuracy": float(accuracy_score(y, model.predict(X))), "auc": float(auc)}
+    return {"accuracy": float(accuracy_score(y, model.predict(X))), **_auc(model, X, y)}
+
+
+def _auc(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
+    if hasattr(model, "predict_proba"):
+        scores = model.predict_proba(X)
+        scores = scores[:, 1] if scores.shape[1] == 2 else scores
+    else:
+        scores = model.decision_function(X)
+        if scores.ndim == 2:  # decisions of several classes are on no common scale
+            return {}
+    return {"auc": float(roc_auc_score(y, scores, multi_class="ovr"))}
 
 
 def _changed_parameters(estimator: Any) -> dict[str, Any]:
