@@ -273,7 +273,8 @@ class LeastSquaresCore(MomentCore):
     def publish(self, owner: Owner) -> LeastSquaresState:
         """Return the solution."""
         self._require_rows()
-        coef, rank = self._normal_equations().solve(self._alphas, self._constant_features())
+        equations = self._normal_equations()
+        coef, rank = equations.solve(self._alphas, self._constant_features(equations))
         finite(coef, self._model_name)
         intercept = self._intercepts(coef)
         has_columns = owner.targets.schema()["target_dimensions"] == 2
@@ -284,10 +285,13 @@ class LeastSquaresCore(MomentCore):
             intercept = intercept[0]
         return LeastSquaresState(coef, intercept, rank)
 
-    def _constant_features(self) -> np.ndarray:
-        if not self._fit_intercept:
+    def _constant_features(self, equations: NormalEquations) -> np.ndarray:
+        """Return which columns do not vary, where a target without a penalty asks for it."""
+        if not self._fit_intercept or self._alphas.all():
             return np.zeros(self._n_features, dtype=bool)
-        return self._moments.constant_columns()[: self._n_features]
+        if self._moments.has_weights:
+            return self._moments.constant_columns()[: self._n_features]
+        return equations.zero_columns()
 
     def _normal_equations(self) -> NormalEquations:
         gram, moments, denominator = self._moments.normal_equations(about_means=self._fit_intercept)

@@ -31,6 +31,11 @@ class NormalEquations:
     feature_shifts: np.ndarray
     target_shifts: np.ndarray
 
+    def zero_columns(self) -> np.ndarray:
+        """Return which columns have no square."""
+        diagonal = np.arange(len(self.gram))
+        return np.asarray(~self.gram[diagonal, diagonal].any(axis=1))
+
     def solve(self, alphas: np.ndarray, constant: np.ndarray) -> tuple[np.ndarray, int]:
         """Return coefficients of shape (n_targets, n_features), and the rank of the matrix.
 
