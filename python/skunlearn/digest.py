@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from skunlearn.base import ForgetMixin
 from skunlearn.live import IncomingRows, LiveModel
@@ -117,7 +117,8 @@ def canonical(value: Any) -> bytes:
     if isinstance(value, dict):
         items = sorted(canonical(key) + canonical(item) for key, item in value.items())
         return _framed(b"d", b"".join(items))
-    return _framed(b"o", f"{type(value).__module__}.{type(value).__qualname__}".encode())
+    name = _framed(b"o", f"{type(value).__module__}.{type(value).__qualname__}".encode())
+    return name + canonical(value.get_params(deep=False)) if isinstance(value, BaseEstimator) else name
 
 
 def _framed(kind: bytes, content: bytes) -> bytes:

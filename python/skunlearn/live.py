@@ -118,6 +118,9 @@ class Core:
     #: a lesson is one block of slots alone, and what is forgotten comes as it was stored.
     reads_store = False
 
+    #: Whether blocks tell whose rows they are, by keyed tags; for estimators whose rows have tags.
+    groups_rows = False
+
     @abstractmethod
     def _learn(self, block: RowBlock) -> None:
         """Take rows in."""
@@ -282,7 +285,7 @@ class LiveModel:
             return
         path = "rebuild" if self.stale else "update"
         self.flush()
-        block = self.rows.take(selection.slots, with_tags=self.rows.has_tags)
+        block = self._grouped(self.rows.take(selection.slots, with_tags=self.rows.has_tags))
         try:
             self._warn_before_forget(block)
             fault_point("forget.validated")
@@ -305,8 +308,14 @@ class LiveModel:
             self.core._learn(RowBlock(slots=np.arange(added.start, added.stop, dtype=np.uint32), X=None))
             return
         for block in self.rows.blocks(added.start, added.stop, with_tags=self.rows.has_tags):
-            self._in_core(self.core._learn, block)
+            self._in_core(self.core._learn, self._grouped(block))
             block.wipe()
+
+    def _grouped(self, block: RowBlock) -> RowBlock:
+        """Return a block of live rows with what its core asks for beyond their values."""
+        if self.core.groups_rows:
+            block.groups = self.rows.group_tags(block, self.key)
+        return block
 
     def _in_core(self, operation: Callable[[RowBlock], None], block: RowBlock) -> None:
         """Hand a core the rows that count: a row of weight 0 is stored, and enters nothing."""
@@ -368,7 +377,7 @@ class LiveModel:
 
     def effective_blocks(self) -> Iterator[RowBlock]:
         """Pass over all rows of a weight above 0, in the order of slots."""
-        for block in self.rows.blocks(with_tags=self.rows.has_tags):
+        for block in map(self._grouped, self.rows.blocks(with_tags=self.rows.has_tags)):
             if block.weight is not None and not block.weight.all():
                 block = block.take(block.weight > 0)
             if len(block):

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from _unlearn_native._native import RowStore as NativeRowStore
+from _unlearn_native._native import prf
 
 from skunlearn.exceptions import (
     DamagedStateError,
@@ -32,6 +33,7 @@ __all__ = [
     "csr_rows",
     "estimate_index_nbytes",
     "estimate_rows_nbytes",
+    "id_bytes",
     "parse_ids",
 ]
 
@@ -72,6 +74,9 @@ class RowBlock:
         Sample ids, for the cores that ask for them.
     tags : ndarray of shape (n_rows, 2), uint64, or None
         128-bit row tags as (low, high), for the cores that draw random numbers.
+    groups : ndarray of shape (n_rows, 2), uint64, or None
+        Tags of those whose rows they are, for the cores that keep a subject together; of the row itself where it is
+        nobody's.
     """
 
     slots: np.ndarray
@@ -80,6 +85,7 @@ class RowBlock:
     weight: np.ndarray | None = None
     ids: Ids | None = None
     tags: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -93,12 +99,13 @@ class RowBlock:
             weight=None if self.weight is None else self.weight[rows],
             ids=_take_ids(self.ids, rows),
             tags=None if self.tags is None else self.tags[rows],
+            groups=None if self.groups is None else self.groups[rows],
         )
 
     def wipe(self) -> None:
         """Overwrite the block's own copies with zeros; views of the store are left alone."""
         values = self.X if isinstance(self.X, CsrRows) else (self.X,)
-        for part in (*values, self.y, self.weight, self.tags, self.ids):
+        for part in (*values, self.y, self.weight, self.tags, self.groups, self.ids):
             if isinstance(part, np.ndarray) and part.flags.writeable:
                 part.fill(0)
         self.ids = None
@@ -311,6 +318,19 @@ class RowStore:
             return subjects
         return [s or "" for s in subjects], np.array([s is not None for s in subjects], dtype=bool)
 
+    def group_tags(self, block: RowBlock, key: Key) -> np.ndarray:
+        """Return `block.groups` for rows that are in the store, `block` having tags."""
+        assert block.tags is not None
+        if self.subject_kind is None:
+            return block.tags
+        subjects, owned = self.subjects(block.slots)
+        named = np.flatnonzero(owned)
+        distinct, inverse = np.unique(np.asarray(subjects, dtype=object)[named], return_inverse=True)
+        words = b"".join(prf(key._secret, "subject", id_bytes(subject))[:16] for subject in distinct.tolist())
+        groups = block.tags.copy()
+        groups[named] = np.frombuffer(words, dtype="<u8").reshape(-1, 2)[inverse]
+        return groups
+
     def empty_twin(self, *, tag_key: Key | None) -> "RowStore":
         """Return a store of the same schema without rows."""
         native = self._native
@@ -483,6 +503,11 @@ def _parse_elements(ids: Sequence[Any], name: str) -> Ids:
             f"{name} must be one-dimensional, one id a row. Got nested sequences instead. Nothing was changed."
         )
     raise _wrong_type(name, " and ".join(sorted(t.__name__ for t in types)))
+
+
+def id_bytes(identity: int | str) -> bytes:
+    """Return an id as keyed hashes take it: 64 bits, little-endian, or UTF-8."""
+    return identity.encode() if isinstance(identity, str) else identity.to_bytes(8, "little", signed=True)
 
 
 def _too_large(name: str) -> SampleIdValueError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.preprocessing import scale
+from sklearn.svm import SVC
 
 from skunlearn.base import ForgetMixin
 from skunlearn.cluster import KMeans
@@ -16,6 +17,7 @@ from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, 
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import StandardScaler
+from skunlearn.sharded import SISAClassifier
 
 __all__ = ["EXHIBITS", "Exhibit"]
 
@@ -102,4 +104,5 @@ EXHIBITS = (
     Exhibit(QuadraticDiscriminantAnalysis(reg_param=0.1), "digits", digits),
     Exhibit(PCA(), "digits", digits),
     Exhibit(KMeans(10, random_state=0), "digits", digits),
+    Exhibit(SISAClassifier(SVC(), random_state=0), "digits", digits, n_single=20, n_refits=3),
 )

@@ -143,7 +143,8 @@ def _refit(
     model: Any, rows: tuple[Any, Any], ids: tuple[Any, Any], n_refits: int, label: str, step: Step
 ) -> tuple[float, float, Any]:
     """Fit scikit-learn's estimator and ours on the rows that are left, in turns; return median times and our last."""
-    theirs, ours = clone(model.release()), clone(model)
+    # Around a foreign estimator, what one would refit otherwise is that estimator, on all rows.
+    theirs, ours = clone(getattr(model, "estimator", None) or model.release()), clone(model)
     sklearn_ns, our_ns = [], []
     for i in range(n_refits):
         start = perf_counter_ns()
