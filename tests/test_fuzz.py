@@ -28,10 +28,18 @@ from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.exceptions import DamagedStateError, DegenerateRowsError, UnknownCategoryError
+from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
-from skunlearn.preprocessing import StandardScaler
+from skunlearn.preprocessing import (
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 from skunlearn.rows import RowStore
 
 pytestmark = [
@@ -79,6 +87,15 @@ def seeds() -> list[Any]:
         RidgeClassifier(class_weight="balanced").fit(X, labels, sample_ids=names),
         RidgeCV(cv=2, random_state=0).fit(X, y / 3, sample_ids=names[::-1]),
         KMeans(2).fit(X, sample_ids=names, subject_ids=subjects),
+        MinMaxScaler().fit(X, sample_ids=names),
+        MaxAbsScaler().fit(csr.astype(np.float32), sample_ids=order),
+        RobustScaler().fit(X, subject_ids=subjects),
+        QuantileTransformer(n_quantiles=2, subsample=3).fit(X, sample_ids=order),
+        KBinsDiscretizer(2, encode="ordinal", strategy="uniform").fit(
+            X, sample_weight=np.arange(7.0), sample_ids=names
+        ),
+        VarianceThreshold().fit(csr, sample_ids=order),
+        SelectKBest(k=1).fit(X, labels, sample_ids=names),
     ]
 
 

@@ -15,10 +15,18 @@ from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
+from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
-from skunlearn.preprocessing import StandardScaler
+from skunlearn.preprocessing import (
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 
 __all__ = ["CASES", "N_CLUSTERS", "Case", "chosen"]
 
@@ -75,6 +83,34 @@ def _nearest_centroid(name: str) -> tuple[Any, Table]:
 
 def _standard_scaler(name: str) -> tuple[Any, Table]:
     return StandardScaler(random_state=0), datasets.regression(name)
+
+
+def _min_max_scaler(name: str) -> tuple[Any, Table]:
+    return MinMaxScaler(), datasets.regression(name)
+
+
+def _max_abs_scaler(name: str) -> tuple[Any, Table]:
+    return MaxAbsScaler(), datasets.regression(name)
+
+
+def _robust_scaler(name: str) -> tuple[Any, Table]:
+    return RobustScaler(random_state=0), datasets.regression(name)
+
+
+def _quantile_transformer(name: str) -> tuple[Any, Table]:
+    return QuantileTransformer(n_quantiles=200, random_state=0), datasets.regression(name)
+
+
+def _k_bins_discretizer(name: str) -> tuple[Any, Table]:
+    return KBinsDiscretizer(encode="ordinal", random_state=0), datasets.regression(name)
+
+
+def _variance_threshold(name: str) -> tuple[Any, Table]:
+    return VarianceThreshold(), datasets.regression(name)
+
+
+def _select_k_best(name: str) -> tuple[Any, Table]:
+    return SelectKBest(k=5), datasets.labelled(name)
 
 
 def _extra_trees(name: str) -> tuple[Any, Table]:
@@ -157,6 +193,13 @@ _FORGETTING = {
     "multinomial_nb": (_multinomial, ("digits", "a9a", "kddcup99_10pct", *_GENERATED)),
     "nearest_centroid": (_nearest_centroid, ("digits", *_GENERATED)),
     "standard_scaler": (_standard_scaler, _REGRESSION),
+    "min_max_scaler": (_min_max_scaler, _REGRESSION),
+    "max_abs_scaler": (_max_abs_scaler, _REGRESSION),
+    "robust_scaler": (_robust_scaler, _REGRESSION),
+    "quantile_transformer": (_quantile_transformer, _REGRESSION),
+    "k_bins_discretizer": (_k_bins_discretizer, ("california_housing", "ccpp", "normal_1e5")),
+    "variance_threshold": (_variance_threshold, _REGRESSION),
+    "select_k_best": (_select_k_best, _GENERATED),
     "extra_trees_classifier": (_extra_trees, _FORESTS),
     "linear_regression": (_linear_regression, _REGRESSION),
     "random_forest_classifier": (_random_forest, _FORESTS),

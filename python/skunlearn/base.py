@@ -194,11 +194,20 @@ class ForgetMixin(BaseEstimator):
         """Check what stands beside X, and bring everything into the form of `store`."""
         return IncomingRows(
             X=X if store is None else _in_layout_of(store, X),
-            y=None if y is None else _checked_labels(y) if is_classifier(self) else _checked_values(y),
+            y=None if y is None else self._checked_targets(y),
             weight=_check_weight(sample_weight, X),
             sample_ids=_check_ids(sample_ids, "sample_ids", X.shape[0], None if store is None else store.id_kind),
             subject_ids=_check_subjects(subject_ids, X.shape[0], store),
         )
+
+    def _checked_targets(self, y: Any) -> Any:
+        return _checked_labels(y) if is_classifier(self) else _checked_values(y)
+
+    def _targets_type(self, params: Any) -> type[Targets]:
+        """Return what stands beside the values of a row, under parameters of a saved model, not yet checked."""
+        if is_classifier(self):
+            return Labels
+        return Values if is_regressor(self) else Targets
 
     def _targets_like(self, y: Any, classes: Any) -> Targets:
         if y is None:
@@ -378,7 +387,7 @@ class ForgetMixin(BaseEstimator):
             Sizes in bytes. `fit` itself needs, for a moment, a validated copy of the input on top.
         """
         X = X.tocsr() if sp.issparse(X) else np.asanyarray(X)
-        if not (is_classifier(self) or is_regressor(self)):
+        if self._targets_type(self.get_params(deep=False)) is Targets:
             n_targets = 0
         ids = None if sample_ids is None else parse_ids(sample_ids, "sample_ids")
         return MemoryEstimate(

@@ -110,6 +110,8 @@ def canonical(value: Any) -> bytes:
         return _framed(b"i", str(int(value)).encode())
     if isinstance(value, float):
         return canonical(int(value)) if value.is_integer() else _framed(b"f", value.hex().encode())
+    if isinstance(value, type):  # a dtype as a class
+        return _framed(b"t", f"{value.__module__}.{value.__qualname__}".encode())
     if hasattr(value, "__array__"):  # a Series is as good an array-like as an array
         return canonical(np.asarray(value).tolist())
     if isinstance(value, (list, tuple, range)):

@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import get_tags
 
 from skunlearn.exceptions import DamagedStateError
 from skunlearn.key import Key
 from skunlearn.live import VALUE_FREE_PARAMETERS, LiveModel
 from skunlearn.rows import CsrRows, RowStore
-from skunlearn.targets import Labels, Targets, Values
+from skunlearn.targets import Targets
 
 __all__ = ["FORMAT", "load", "save", "seal"]
 
@@ -68,7 +67,7 @@ def load(estimator: Any, saved: Any) -> LiveModel:
     """
     name = type(estimator).__name__
     _expect(isinstance(saved, dict) and isinstance(saved.get("blob"), bytes), name, "has no blob of rows")
-    read_targets = _targets_of(estimator)
+    read_targets = estimator._targets_type(saved.get("params"))
     header, body = _open(saved["blob"], read_targets, name)
     params = _checked_params(estimator, saved.get("params"), name)
     key = Key(bytes.fromhex(header["key"]))
@@ -117,13 +116,6 @@ def _checked_by_the_core(name: str) -> Iterator[None]:
 
 def _is_not_finite(values: np.ndarray) -> np.ndarray:
     return ~np.isfinite(values)
-
-
-def _targets_of(estimator: Any) -> type[Targets]:
-    """Return what an estimator has for targets."""
-    if is_classifier(estimator):
-        return Labels
-    return Values if is_regressor(estimator) else Targets
 
 
 def _open(blob: bytes, targets: type[Targets], name: str) -> tuple[dict[str, Any], bytes]:

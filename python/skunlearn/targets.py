@@ -144,7 +144,7 @@ class Labels(Targets):
         return self.codes.n_vanishing(_as_few_codes(columns), weight)
 
     def empty_twin(self) -> "Labels":
-        return Labels(self.codes.empty_twin())
+        return type(self)(self.codes.empty_twin())
 
     def schema(self) -> dict[str, Any]:
         return {"declared": self.codes.declared}

@@ -2,10 +2,11 @@
 
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from skunlearn.feature_selection import VarianceThreshold
 from skunlearn.linear_model import LinearRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import GaussianNB
 from skunlearn.neighbors import NearestCentroid
-from skunlearn.preprocessing import StandardScaler
+from skunlearn.preprocessing import RobustScaler, StandardScaler
 
 MOMENT_ESTIMATORS = {
     "LinearRegression": LinearRegression(),
@@ -24,5 +25,7 @@ PORTABLE_ESTIMATORS = MOMENT_ESTIMATORS | {
     "NearestCentroid": NearestCentroid(),
     "PCA": PCA(7),
     "QuadraticDiscriminantAnalysis": QuadraticDiscriminantAnalysis(reg_param=0.1),
+    "RobustScaler": RobustScaler(random_state=0),
     "StandardScaler": StandardScaler(random_state=0),
+    "VarianceThreshold": VarianceThreshold(),
 }

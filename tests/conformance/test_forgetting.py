@@ -7,11 +7,20 @@ from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
+from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import StandardScaler
 from skunlearn.sharded import SISAClassifier, SISARegressor
+from skunlearn.preprocessing import (
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 from skunlearn.utils.estimator_checks import parametrize_with_forgetting_checks
 
 ESTIMATORS = [
@@ -62,6 +71,20 @@ ESTIMATORS = [
     SISARegressor(DecisionTreeRegressor(max_depth=4), n_shards=2, aggregate="weighted_mean", random_state=0),
     StandardScaler(),
     StandardScaler(exact_statistics=True, with_mean=False),
+    MinMaxScaler(),
+    MinMaxScaler((-1, 2), clip=True),
+    MaxAbsScaler(),
+    MaxAbsScaler(clip=True),
+    RobustScaler(),
+    RobustScaler(exact_statistics=True, with_centering=False, quantile_range=(10.0, 80.0), unit_variance=True),
+    QuantileTransformer(),
+    QuantileTransformer(n_quantiles=5, subsample=9, output_distribution="normal"),
+    KBinsDiscretizer(),
+    KBinsDiscretizer(3, encode="ordinal", strategy="uniform"),
+    VarianceThreshold(),
+    VarianceThreshold(0.001),
+    SelectKBest(),
+    SelectKBest(k=1),
     KMeans(),
     KMeans(3, init="random", n_init=2, max_iter=7, tol=0, algorithm="coreset", coreset_size=9),
 ]
@@ -84,6 +107,8 @@ WEIGHTS_THAT_ARE_NO_COPIES = {
 
 def expected_failures(estimator):
     """Return which checks cannot pass, and why."""
+    if isinstance(estimator, QuantileTransformer):
+        return {"check_containers": "its negative values are refused where rows are sparse, as by scikit-learn's"}
     reason = WEIGHTS_THAT_ARE_NO_COPIES.get(type(estimator))
     failures = {} if reason is None else {"check_weight_equals_copies": reason}
     if isinstance(estimator, SISARegressor):
@@ -92,6 +117,9 @@ def expected_failures(estimator):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # fewer distinct rows than clusters
+@pytest.mark.filterwarnings(
+    "ignore:Bins whose width", "ignore:Feature . is constant", "ignore:n_quantiles", "ignore:k=10"
+)
 @parametrize_with_forgetting_checks(ESTIMATORS, expected_failures)
 def test_forgetting(estimator, check):
     """The estimator passes the check; the docstring of the check is the claim."""

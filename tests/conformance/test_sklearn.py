@@ -8,11 +8,20 @@ from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
+from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import StandardScaler
 from skunlearn.sharded import SISAClassifier, SISARegressor
+from skunlearn.preprocessing import (
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 
 ESTIMATORS = [
     BernoulliNB(),
@@ -55,6 +64,20 @@ ESTIMATORS = [
     SISARegressor(DecisionTreeRegressor(max_depth=4), n_shards=2, aggregate="weighted_mean", random_state=0),
     StandardScaler(),
     StandardScaler(exact_statistics=True, with_mean=False),
+    MinMaxScaler(),
+    MinMaxScaler((-1, 2), clip=True),
+    MaxAbsScaler(),
+    MaxAbsScaler(clip=True),
+    RobustScaler(),
+    RobustScaler(exact_statistics=True, with_centering=False, quantile_range=(10.0, 80.0), unit_variance=True),
+    QuantileTransformer(),
+    QuantileTransformer(n_quantiles=5, subsample=9, output_distribution="normal"),
+    KBinsDiscretizer(),
+    KBinsDiscretizer(3, encode="ordinal", strategy="uniform"),
+    VarianceThreshold(),
+    VarianceThreshold(0.05),
+    SelectKBest(),
+    SelectKBest(k=1),
     KMeans(),
     KMeans(n_clusters=3, init="random", n_init=2),
 ]
@@ -123,6 +146,9 @@ def _only_weighs_rows(forest):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # fewer distinct rows than clusters
+@pytest.mark.filterwarnings(
+    "ignore:Bins whose width", "ignore:Feature . is constant", "ignore:n_quantiles", "ignore:k=10"
+)
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
 def test_sklearn(estimator, check):
     """The estimator passes scikit-learn's own check; exceptions are strict."""

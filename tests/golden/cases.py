@@ -5,15 +5,24 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.feature_selection import chi2, f_regression
 
 from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
+from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
-from skunlearn.preprocessing import StandardScaler
+from skunlearn.preprocessing import (
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 
 
 def golden_models() -> Iterator[tuple[str, Any]]:
@@ -22,6 +31,7 @@ def golden_models() -> Iterator[tuple[str, Any]]:
     yield from _linear_models()
     yield from _forest_regressors()
     yield from _kmeans()
+    yield from _numeric_transformers()
 
 
 def _class_sums_and_forests() -> Iterator[tuple[str, Any]]:
@@ -141,6 +151,46 @@ def _kmeans() -> Iterator[tuple[str, Any]]:
         .fit(sp.csr_array(X))
         .partial_forget(np.arange(0, 60, 5)),
     )
+
+
+def _numeric_transformers() -> Iterator[tuple[str, Any]]:
+    X, y, _, subjects = _table(60, 5)
+    gaps = np.where(X == 3, np.nan, X)
+    ids = np.arange(60) * 7919 - 100_000
+    for model in (
+        MinMaxScaler((-1, 3), clip=True),
+        MaxAbsScaler(),
+        RobustScaler(random_state=0),
+        QuantileTransformer(n_quantiles=9, subsample=20, random_state=0),
+        VarianceThreshold(4.5),
+    ):
+        name = type(model).__name__
+        yield f"{name}, missing values", model.fit(gaps, sample_ids=ids).partial_forget(ids[::7])
+    for model in (
+        MaxAbsScaler(),
+        RobustScaler(with_centering=False, random_state=0),
+        QuantileTransformer(n_quantiles=9, random_state=0),
+        VarianceThreshold(4.5),
+    ):
+        name = type(model).__name__
+        yield f"{name}, csr, float32", model.fit(sp.csr_array(X.astype(np.float32))).partial_forget(np.arange(0, 60, 5))
+    for strategy in ("quantile", "uniform"):
+        yield (
+            f"KBinsDiscretizer, {strategy}, weights, subjects",
+            KBinsDiscretizer(3, strategy=strategy, random_state=0)
+            .fit(X, sample_weight=1.0 + np.arange(60) % 5 / 2, sample_ids=ids, subject_ids=subjects)
+            .partial_forget(subject_ids=[4, 7]),
+        )
+    yield (
+        "KBinsDiscretizer, sample",
+        KBinsDiscretizer(3, subsample=20, random_state=0).fit(X).partial_forget(np.arange(0, 60, 5)),
+    )
+    for name, model, target in (
+        ("f_classif", SelectKBest(k=2), np.array(list("abc"))[y]),
+        ("chi2", SelectKBest(chi2, k=2), y),
+        ("f_regression", SelectKBest(f_regression, k=2), X[:, 0] * 0.375 + y),
+    ):
+        yield f"SelectKBest, {name}", model.fit(X, target, sample_ids=ids).partial_forget(ids[3:9])
 
 
 def _table(n: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

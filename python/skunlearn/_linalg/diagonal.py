@@ -1,6 +1,7 @@
 """First moments and squares without the products of different columns: what needs O(d) a row instead of O(d**2)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,9 @@ import numpy as np
 from skunlearn._linalg import _diagonal, _moments
 from skunlearn._linalg.class_sums import as_integers
 from skunlearn._linalg.gram import WIDEN_BITS
-from skunlearn._linalg.moments import Moments, Rows
+from skunlearn._linalg.moments import SMALLEST_VALUE, Moments, Rows
 
-__all__ = ["Diagonal", "DiagonalMoments", "MaskedMoments"]
+__all__ = ["Diagonal", "DiagonalMoments", "MaskedMoments", "PairedMoments"]
 
 #: Divides zero.
 _ANY_POWER = 53
@@ -198,6 +199,38 @@ class MaskedMoments(DiagonalMoments):
         for Z, n_weighted, _ in self._load(rows):
             _moments.raise_peaks(Z, peaks)
             self._n_weighted += n_weighted
+
+
+class PairedMoments(DiagonalMoments):
+    """Moments of columns, and of each with one target, for rows without weights.
+
+    Z has the columns [c | x | y | x'], where x' is x again and has y as partner.
+
+    Parameters
+    ----------
+    n_features : int
+        Columns of X.
+    """
+
+    def __init__(self, n_features: int) -> None:
+        partners = np.zeros(2 + 2 * n_features, dtype=np.int32)
+        partners[2 + n_features :] = 1 + n_features
+        super().__init__(n_features, 1 + n_features, partners=partners)
+
+    def _load(self, rows: Rows) -> Iterator[tuple[np.ndarray, int, np.ndarray | None]]:
+        y, at = rows.y, 1 + self._n_features
+        assert y is not None
+        start = 0
+        for Z, n_weighted, codes in super()._load(replace(rows, y=None)):
+            target = y[start : start + len(Z), 0]
+            Z[:, at] = np.where(np.abs(target) < SMALLEST_VALUE, 0.0, target)
+            Z[:, at + 1 :] = Z[:, 1:at]
+            start += len(Z)
+            yield Z, n_weighted, codes
+
+    def _raise_peaks(self, rows: Rows, peaks: np.ndarray) -> None:
+        for Z, _, _ in self._load(rows):
+            _moments.raise_peaks(Z, peaks)
 
 
 def _widened(limbs: np.ndarray) -> np.ndarray:

@@ -24,13 +24,14 @@ from skunlearn._linalg.class_sums import ClassSums, as_integers
 from skunlearn._linalg.gram import WIDEN_BITS, Gram, Slicer
 from skunlearn.rows import CsrRows
 
-__all__ = ["Moments", "Rows", "as_integers"]
+__all__ = ["SMALLEST_VALUE", "Moments", "Rows", "as_integers"]
 
 _BITS = {"float64": 53, "float32": 35}
 _NO_EXPONENT = _moments.NO_EXPONENT
 _NO_QUANTUM = _moments.NO_QUANTUM
 _SMALLEST_EXPONENT = -900
-_SMALLEST_VALUE = 2.0**-954
+#: Smaller values are zero here.
+SMALLEST_VALUE = 2.0**-954
 #: Values of a column may have bits as low as that, for all we know.
 _ANY_QUANTUM = -_NO_QUANTUM
 #: From here on rows go through BLAS.
@@ -369,7 +370,7 @@ class Moments:
         for rows in blocks():
             self._raise_peaks(rows, peaks)
         exponents = np.maximum(np.frexp(peaks)[1], _SMALLEST_EXPONENT)
-        self._exponents = np.where(peaks < _SMALLEST_VALUE, _NO_EXPONENT, exponents).astype(np.int32)
+        self._exponents = np.where(peaks < SMALLEST_VALUE, _NO_EXPONENT, exponents).astype(np.int32)
         self._set_shifts(self._canonical_shifts(self.has_weights))
         self._sum_up(blocks)
         self._stale = False
@@ -410,7 +411,7 @@ class Moments:
 
     def _top_binades(self) -> np.ndarray:
         """Return where the top binade of each column begins; the lowest one takes all that is smaller."""
-        top = np.where(self._exponents == _SMALLEST_EXPONENT, _SMALLEST_VALUE, np.ldexp(1.0, self._exponents - 1))
+        top = np.where(self._exponents == _SMALLEST_EXPONENT, SMALLEST_VALUE, np.ldexp(1.0, self._exponents - 1))
         return np.where(self._exponents == _NO_EXPONENT, np.inf, top)
 
     # --- reading -----------------------------------------------------------------------------------------------------

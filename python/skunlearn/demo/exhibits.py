@@ -13,11 +13,20 @@ from skunlearn.cluster import KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
+from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import StandardScaler
 from skunlearn.sharded import SISAClassifier
+from skunlearn.preprocessing import (
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 
 __all__ = ["EXHIBITS", "Exhibit"]
 
@@ -92,6 +101,13 @@ EXHIBITS = (
     Exhibit(GaussianNB(), "digits", digits),
     Exhibit(NearestCentroid(), "digits", digits),
     Exhibit(StandardScaler(random_state=0), "diabetes", diabetes),
+    Exhibit(MinMaxScaler(), "diabetes", diabetes),
+    Exhibit(MaxAbsScaler(), "digits", digits),
+    Exhibit(RobustScaler(random_state=0), "diabetes", diabetes),
+    Exhibit(QuantileTransformer(n_quantiles=100, random_state=0), "diabetes", diabetes),
+    Exhibit(KBinsDiscretizer(encode="ordinal", random_state=0), "breast cancer", breast_cancer),
+    Exhibit(VarianceThreshold(0.1), "digits", digits),
+    Exhibit(SelectKBest(k=10), "breast cancer", breast_cancer),
     Exhibit(RandomForestClassifier(random_state=0), "digits", digits, n_refits=5),
     Exhibit(ExtraTreesClassifier(random_state=0), "digits", digits, n_refits=5),
     Exhibit(RandomForestRegressor(random_state=0), "diabetes", diabetes, n_refits=5),

@@ -6,7 +6,6 @@ from typing import Any, Self
 import numpy as np
 import scipy.sparse as sp
 import sklearn.preprocessing
-from _unlearn_native._native import exp2, log2, prf
 from sklearn.base import OneToOneFeatureMixin
 from sklearn.utils import check_array
 
@@ -14,18 +13,16 @@ from skunlearn._linalg.diagonal import MaskedMoments
 from skunlearn._moment_core import ColumnSums, MomentCore
 from skunlearn.base import ForgetMixin, fitted_attribute
 from skunlearn.exceptions import DegenerateRowsError
-from skunlearn.key import Key
 from skunlearn.live import Owner
+from skunlearn.preprocessing._lattice import on_lattice
 from skunlearn.rows import RowStore
 from skunlearn.transforms import ForgettingTransformerMixin, TransformMap
 from skunlearn.utils._sklearn_compat import fit_context, validate_data
 
 __all__ = ["StandardScaler"]
 
-#: Octaves between two scales of the lattice, and scales between two means.
-_SCALE_STEP = 0.25
-_MEAN_STEP = 0.5
-_LARGEST = float(np.finfo(np.float64).max)
+#: What the phases of the lattice are derived for.
+_PURPOSES = ("scaler mean", "scaler scale")
 
 
 class StandardScaler(OneToOneFeatureMixin, ForgettingTransformerMixin, ForgetMixin):
@@ -392,7 +389,9 @@ class _ScalerCore(MomentCore):
         exact_var[constant] = 0.0
         mean, scale, var = exact_mean, deviation, exact_var
         if not self._exact_statistics:
-            mean, scale, var = _on_lattice(exact_mean, deviation, constant, owner.key)
+            mean, scale = on_lattice(exact_mean, deviation, constant, owner.key, _PURPOSES)
+            with np.errstate(over="ignore"):
+                var = scale * scale
         scale, var = np.where(constant, 1.0, scale), np.where(constant, 0.0, var)
         for array in (mean, scale, var, exact_mean, exact_var):
             array.flags.writeable = False
@@ -436,23 +435,3 @@ class _ScalerCore(MomentCore):
             state = self.publish(owner)
             parts += [b"" if array is None else array.tobytes() for array in (state.mean_, state.scale_)]
         return parts
-
-
-def _on_lattice(
-    mean: np.ndarray, deviation: np.ndarray, constant: np.ndarray, key: Key
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean, scale and its square on the lattice of a key; the mean of a constant column as it is."""
-    of_mean, of_scale = _phases(key, "scaler mean", len(mean)), _phases(key, "scaler scale", len(mean))
-    deviation = np.where(constant, 1.0, deviation)
-    steps = np.rint(log2(deviation) / _SCALE_STEP - of_scale)
-    scale = np.minimum(exp2((steps + of_scale) * _SCALE_STEP), _LARGEST)
-    step = scale * _MEAN_STEP
-    with np.errstate(over="ignore"):
-        snapped = (np.rint(mean / step - of_mean) + of_mean) * step
-        return np.where(constant, mean, snapped), scale, scale * scale
-
-
-def _phases(key: Key, purpose: str, n: int) -> np.ndarray:
-    """Return a number in [0, 1) for each column, a function of the key alone."""
-    words = b"".join(prf(key._secret, purpose, column.to_bytes(8, "little"))[:8] for column in range(n))
-    return (np.frombuffer(words, dtype="<u8") >> np.uint64(11)).astype(np.float64) * 2.0**-53

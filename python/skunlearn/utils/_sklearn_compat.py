@@ -12,6 +12,15 @@ from sklearn.utils import validation
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads as effective_n_threads
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 
+try:
+    from sklearn.utils._sparse import _align_api_if_sparse as in_sparse_interface
+except ImportError:  # before it could be configured
+
+    def in_sparse_interface(X: Any) -> Any:
+        """Return a sparse array as a sparse matrix."""
+        return sp.csr_matrix(X)
+
+
 __all__ = [
     "HasMethods",
     "Interval",
@@ -22,6 +31,7 @@ __all__ = [
     "check_sample_weight",
     "effective_n_threads",
     "fit_context",
+    "in_sparse_interface",
     "make_tree",
     "sum_of_trees",
     "validate_data",

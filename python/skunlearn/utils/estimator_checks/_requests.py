@@ -241,9 +241,9 @@ def check_containers(estimator: Any) -> None:
     _check_rows_alone(base, table.X)
 
 
-def _check_same_transform(got: Any, want: np.ndarray, what: str) -> None:
+def _check_same_transform(got: Any, want: Any, what: str) -> None:
     """A transform may keep layout and dtype: its values are the same, in the bits of float64 or rounded in float32."""
-    got = got.toarray() if sp.issparse(got) else np.asarray(got)
+    got, want = (Z.toarray() if sp.issparse(Z) else np.asarray(Z) for Z in (got, want))
     if got.dtype == want.dtype:
         assert (got == want).all(), f"The transform of {what} has other values."
     else:

@@ -18,6 +18,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
@@ -191,6 +192,10 @@ def check_release(estimator: Any) -> None:
         _check_loads_without_library(released)
 
 
+def _dense(answer: Any) -> np.ndarray:
+    return answer.toarray() if sp.issparse(answer) else np.asarray(answer)
+
+
 def _check_answers_as_model(model: Any, released: Any, X: np.ndarray) -> None:
     for name, value in public_attributes(model).items():
         if hasattr(released, name):
@@ -200,7 +205,7 @@ def _check_answers_as_model(model: Any, released: Any, X: np.ndarray) -> None:
     for name in ("predict_proba", "decision_function", "transform"):
         if hasattr(type(model), name) and hasattr(released, name):
             with np.errstate(all="ignore"):
-                got, want = np.asarray(getattr(released, name)(X)), np.asarray(getattr(model, name)(X))
+                got, want = _dense(getattr(released, name)(X)), _dense(getattr(model, name)(X))
             if get_tags(model).estimator_type == "clusterer":  # distances: scikit-learn cancels in their squares
                 got, want = got**2, want**2
             finite = np.isfinite(got)  # scikit-learn multiplies 0 by infinity where a feature is certain
