@@ -40,6 +40,11 @@ from skunlearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+from skunlearn.impute import SimpleImputer
+from skunlearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from skunlearn.neighbors import NearestCentroid
+from skunlearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from skunlearn.rows import RowStore
 
 pytestmark = [
@@ -76,6 +81,9 @@ def seeds() -> list[Any]:
         MultinomialNB(classes=[0, 1, 2, 9]).fit(csr.astype(np.float32), y),
         NearestCentroid().fit(X, labels, sample_ids=names),
         StandardScaler().fit(X, sample_weight=np.arange(7.0)),
+        OneHotEncoder(max_categories=2).fit(labels[:, None], sample_ids=names),
+        OrdinalEncoder().fit(X.astype(int), sample_ids=order, subject_ids=subjects),
+        SimpleImputer(strategy="most_frequent").fit(np.array([["a", 2], [b"b", 2.5], [None, True]] * 2, dtype=object)),
         LogisticRegression().fit(X, y, sample_ids=order),
         BernoulliNB().fit(X, y).partial_forget(range(7)),
         CategoricalNB().fit(X, labels, sample_ids=names).partial_forget(names),

@@ -27,6 +27,11 @@ from skunlearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+from skunlearn.impute import SimpleImputer
+from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from skunlearn.neighbors import NearestCentroid
+from skunlearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 __all__ = ["CASES", "N_CLUSTERS", "Case", "chosen"]
 
@@ -111,6 +116,16 @@ def _variance_threshold(name: str) -> tuple[Any, Table]:
 
 def _select_k_best(name: str) -> tuple[Any, Table]:
     return SelectKBest(k=5), datasets.labelled(name)
+def _one_hot_encoder(name: str) -> tuple[Any, Table]:
+    return OneHotEncoder(handle_unknown="ignore"), datasets.categorical(name)
+
+
+def _ordinal_encoder(name: str) -> tuple[Any, Table]:
+    return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), datasets.categorical(name)
+
+
+def _simple_imputer(name: str) -> tuple[Any, Table]:
+    return SimpleImputer(random_state=0), datasets.regression(name)
 
 
 def _extra_trees(name: str) -> tuple[Any, Table]:
@@ -200,6 +215,9 @@ _FORGETTING = {
     "k_bins_discretizer": (_k_bins_discretizer, ("california_housing", "ccpp", "normal_1e5")),
     "variance_threshold": (_variance_threshold, _REGRESSION),
     "select_k_best": (_select_k_best, _GENERATED),
+    "one_hot_encoder": (_one_hot_encoder, ("digits", "mushroom", "adult", "kddcup99_10pct", *_GENERATED[:2])),
+    "ordinal_encoder": (_ordinal_encoder, ("digits", "mushroom", "adult", "kddcup99_10pct", *_GENERATED[:2])),
+    "simple_imputer": (_simple_imputer, _REGRESSION),
     "extra_trees_classifier": (_extra_trees, _FORESTS),
     "linear_regression": (_linear_regression, _REGRESSION),
     "random_forest_classifier": (_random_forest, _FORESTS),

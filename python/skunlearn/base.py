@@ -19,6 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from skunlearn import persistence
 from skunlearn._faults import fault_point
 from skunlearn.class_codes import ClassCodes, distinct_labels
+from skunlearn.columns import Columns, TableRows
 from skunlearn.exceptions import ForgettingDisabledError, MissingSampleIdsError, SampleIdValueError
 from skunlearn.guarantee import Guarantee
 from skunlearn.key import Key, key_from_random_state
@@ -219,11 +220,12 @@ class ForgetMixin(BaseEstimator):
             id_kind="range" if incoming.sample_ids is None else _kind(incoming.sample_ids),
             subject_kind=None if incoming.subject_ids is None else _kind(incoming.subject_ids),
             layout="csr" if sp.issparse(X) else "dense",
-            dtype=X.dtype,
+            dtype=np.float64 if isinstance(X, TableRows) else X.dtype,
             n_features=X.shape[1],
             n_targets=targets.n_columns,
             tag_key=key if self._tags_rows else None,
             model_name=type(self).__name__,
+            columns=Columns(X.dtypes) if isinstance(X, TableRows) else None,
         )
 
     def _key_to_fit_with(self) -> Key:
@@ -499,6 +501,8 @@ def _check_weight(sample_weight: Any, X: Any) -> np.ndarray | None:
 
 
 def _in_layout_of(store: RowStore, X: Any) -> Any:
+    if store.columns is not None:
+        return store.columns.conform(X)
     if store.native.layout == "csr":
         X = sp.csr_array(X)
     elif sp.issparse(X):

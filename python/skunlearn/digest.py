@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from skunlearn.base import ForgetMixin
+from skunlearn.columns import TableRows
 from skunlearn.live import IncomingRows, LiveModel
 from skunlearn.rows import CsrRows, RowBlock
 
@@ -146,7 +147,9 @@ class FramedHash:
 
 def _schema(live: LiveModel) -> dict[str, Any]:
     native = live.rows.native
+    columns = live.rows.columns
     return {
+        **({} if columns is None else {"columns": columns.dtypes}),
         **live.targets.schema(),
         "dtype": native.dtype,
         "feature_names": live.feature_names,
@@ -161,9 +164,11 @@ def _schema(live: LiveModel) -> dict[str, Any]:
 def _add_rows(framed: FramedHash, live: LiveModel) -> None:
     """Hash all rows in id order, block by block; labels by their place among the sorted labels."""
     framed.add(canonical(live.targets.labels()))
+    if live.rows.columns is not None:
+        framed.add(live.rows.columns.digest_part())
     for block in live.rows.blocks_in_order("id"):
         framed.add(canonical(block.ids) if isinstance(block.ids, list) else _little_endian(block.ids))
-        for array in block.X if isinstance(block.X, CsrRows) else (block.X,):
+        for array in _arrays(block.X, live):
             framed.add(_little_endian(array))
         if block.y is not None:
             framed.add(_little_endian(live.targets.canonical(block.y)))
@@ -172,6 +177,14 @@ def _add_rows(framed: FramedHash, live: LiveModel) -> None:
             subjects, owned = live.rows.subjects(block.slots)
             framed.add(canonical(list(subjects)) if isinstance(subjects, list) else _little_endian(subjects))
             framed.add(_little_endian(owned))
+
+
+def _arrays(X: Any, live: LiveModel) -> tuple[Any, ...]:
+    """Return the values of rows as arrays, those of category columns as ranks."""
+    if isinstance(X, CsrRows):
+        return X
+    columns = live.rows.columns
+    return (columns.ranked(X) if columns is not None and isinstance(X, TableRows) else X,)
 
 
 def _little_endian(array: Any) -> np.ndarray:

@@ -111,8 +111,8 @@ class ClassVanishedWarning(SkunlearnWarning):
 
 
 class CategoryVanishedWarning(SkunlearnWarning):
-    """A feature is about to lose its largest category with the last row that bears it.
+    """A feature is about to lose a category with the last row that bears it; the largest one, if they are numbered.
 
-    Raised before anything changes. Declare ``min_categories`` to keep it; silence it with
+    Raised before anything changes. Declare ``categories`` or ``min_categories`` to keep it; silence it with
     ``warnings.simplefilter("ignore", CategoryVanishedWarning)``.
     """

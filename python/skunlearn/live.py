@@ -90,8 +90,8 @@ class IncomingRows:
 
     Parameters
     ----------
-    X : ndarray or sparse matrix of shape (n_rows, n_features)
-        Values in the layout and dtype of the store.
+    X : ndarray, sparse matrix or TableRows of shape (n_rows, n_features)
+        Values in the layout and dtype, or the columns, of the store.
     y : ndarray of shape (n_rows,) or (n_rows, n_targets), or None
         Class labels, or numbers as float64.
     weight : ndarray of shape (n_rows,) or None
@@ -366,6 +366,7 @@ class LiveModel:
 
     def rebuild(self) -> None:
         """Derive everything from the rows anew; the caller holds the lock."""
+        self.rows.recount()
         self.n_effective = sum(_n_effective(len(b), b.weight) for b in self.rows.blocks())
         self.targets.recount((b.y, b.weight) for b in self.rows.blocks())
         self.core._rebuild(self)

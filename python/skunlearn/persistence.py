@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import get_tags
 
+from skunlearn.columns import Columns
 from skunlearn.exceptions import DamagedStateError
 from skunlearn.key import Key
 from skunlearn.live import VALUE_FREE_PARAMETERS, LiveModel
@@ -43,6 +44,8 @@ def save(live: LiveModel) -> dict[str, Any]:
             "key": live.key._secret.hex(),
             **live.targets.header(),
         }
+        if live.rows.columns is not None:
+            header["columns"] = live.rows.columns.header()
         encoded = json.dumps(header, sort_keys=True).encode()
         body = live.rows.to_bytes(live.targets.code_map())
         # pickle writes a string again when it is another object of the same value: names are made one object each.
@@ -71,7 +74,12 @@ def load(estimator: Any, saved: Any) -> LiveModel:
     header, body = _open(saved["blob"], read_targets, name)
     params = _checked_params(estimator, saved.get("params"), name)
     key = Key(bytes.fromhex(header["key"]))
-    rows = RowStore.from_bytes(body, tag_key=key if estimator._tags_rows else None, model_name=name)
+    rows = RowStore.from_bytes(
+        body,
+        tag_key=key if estimator._tags_rows else None,
+        model_name=name,
+        columns=_checked_columns(header, name),
+    )
     targets = read_targets.restore(header, rows.native.n_targets)
     _expect(rows.native.n_targets == targets.n_columns, name, "has another number of targets than this class")
     with _checked_by_the_core(name):
@@ -91,8 +99,9 @@ def load(estimator: Any, saved: Any) -> LiveModel:
         return live
     is_wrong = np.isinf if get_tags(estimator).input_tags.allow_nan else _is_not_finite
     for block in rows.blocks():
-        values = block.X.data if isinstance(block.X, CsrRows) else block.X
-        _expect(not is_wrong(values).any(), name, "holds values that are not finite")
+        if rows.columns is None:
+            values = block.X.data if isinstance(block.X, CsrRows) else block.X
+            _expect(not is_wrong(values).any(), name, "holds values that are not finite")
         if block.y is not None:
             _expect(targets.n_wrong(block.y) == 0, name, f"holds rows {targets.WRONG}")
     with _checked_by_the_core(name):
@@ -105,7 +114,7 @@ def load(estimator: Any, saved: Any) -> LiveModel:
 def _checked_by_the_core(name: str) -> Iterator[None]:
     try:
         yield
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise DamagedStateError(f"Saved {name}: its rows are not acceptable: {error}") from None
     except MemoryError:
         raise DamagedStateError(
@@ -151,7 +160,7 @@ def _is_header(header: Any, targets: type[Targets]) -> bool:
     """Whether a decoded header has every field, each of its type."""
     return (
         isinstance(header, dict)
-        and set(header) == {"feature_names", "forgettable", "key", *targets.FIELDS}
+        and set(header) - {"columns"} == {"feature_names", "forgettable", "key", *targets.FIELDS}
         and isinstance(header["forgettable"], bool)
         and isinstance(header["key"], str)
         and len(header["key"]) == 64
@@ -169,6 +178,17 @@ def _checked_params(estimator: Any, params: Any, name: str) -> dict[str, Any]:
     except ValueError as error:
         raise DamagedStateError(f"Saved {name}: {error}") from None
     return params
+
+
+def _checked_columns(header: dict[str, Any], name: str) -> Columns | None:
+    if "columns" not in header:
+        return None
+    try:
+        return Columns.restore(header["columns"])
+    except (ValueError, OverflowError, ImportError) as error:
+        raise DamagedStateError(
+            f"Saved {name}: {error}. The file is damaged; load a copy, or fit the model anew."
+        ) from None
 
 
 def _checked_feature_names(header: dict[str, Any], n_features: int, name: str) -> np.ndarray | None:

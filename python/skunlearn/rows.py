@@ -5,6 +5,8 @@ move, removal by swapping with the last row, and zeroes where a row was. `RowBlo
 the cores that count, sum or sort them.
 """
 
+import struct
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -14,6 +16,7 @@ import scipy.sparse as sp
 from _unlearn_native._native import RowStore as NativeRowStore
 from _unlearn_native._native import prf
 
+from skunlearn.columns import Columns, TableRows
 from skunlearn.exceptions import (
     DamagedStateError,
     DuplicateSampleError,
@@ -40,6 +43,7 @@ __all__ = [
 IdKind = Literal["int64", "str"]
 Ids = np.ndarray | list[str]
 
+_CRC = struct.Struct("<I")
 #: Rows that a pass in another order than that of the store copies out at a time.
 _COPIED_ROWS = 8192
 
@@ -64,8 +68,9 @@ class RowBlock:
     ----------
     slots : ndarray of shape (n_rows,), uint32
         Where the rows lie, or lay, in the owner's store.
-    X : ndarray of shape (n_rows, n_features) or CsrRows, or None
-        Values; possibly a read-only view of the store. None for a core that reads the store itself.
+    X : ndarray of shape (n_rows, n_features), CsrRows or TableRows, or None
+        Values; possibly a read-only view of the store. `TableRows` where a column is no number. None for a core that
+        reads the store itself.
     y : ndarray of shape (n_rows, n_targets), float64, or None
         Targets; class labels as codes.
     weight : ndarray of shape (n_rows,), float64, or None
@@ -104,6 +109,8 @@ class RowBlock:
 
     def wipe(self) -> None:
         """Overwrite the block's own copies with zeros; views of the store are left alone."""
+        if isinstance(self.X, TableRows):
+            self.X.wipe()
         values = self.X if isinstance(self.X, CsrRows) else (self.X,)
         for part in (*values, self.y, self.weight, self.tags, self.groups, self.ids):
             if isinstance(part, np.ndarray) and part.flags.writeable:
@@ -139,6 +146,9 @@ class RowStore:
         Keep a keyed tag of every row, for cores that draw random numbers.
     model_name : str
         Named in errors.
+    columns : Columns or None
+        Kinds of the columns of X where they differ, with the codebooks of those that are no numbers. Rows then come as
+        `TableRows`, into a dense store of float64.
 
     Attributes
     ----------
@@ -146,7 +156,7 @@ class RowStore:
         Whether there are tags.
     """
 
-    __slots__ = ("_model_name", "_native", "has_tags")
+    __slots__ = ("_model_name", "_native", "columns", "has_tags")
 
     def __init__(
         self,
@@ -159,6 +169,7 @@ class RowStore:
         n_targets: int,
         tag_key: Key | None = None,
         model_name: str = "model",
+        columns: Columns | None = None,
     ) -> None:
         self._native = NativeRowStore(
             id_kind=id_kind,
@@ -170,6 +181,7 @@ class RowStore:
             tag_key=None if tag_key is None else tag_key._secret,
         )
         self._model_name = model_name
+        self.columns = columns
         self.has_tags = tag_key is not None
 
     @property
@@ -199,8 +211,22 @@ class RowStore:
             If ids are live already or occur twice among `sample_ids`. Nothing was changed.
         """
         start = len(self)
+        if self.columns is None:
+            self._insert(sample_ids, as_native(X), y, weight, subject_ids)
+            return range(start, len(self))
         try:
-            clashes = self._native.insert(sample_ids, as_native(X), y, weight, subject_ids)
+            values = self.columns.encode(X)
+            self._insert(sample_ids, values, y, weight, subject_ids)
+            self.columns.count(values, +1)
+        except BaseException:
+            if len(self) == start:
+                self.columns.prune()
+            raise
+        return range(start, len(self))
+
+    def _insert(self, sample_ids: Ids | None, X: Any, y: Any, weight: Any, subject_ids: Ids | None) -> None:
+        try:
+            clashes = self._native.insert(sample_ids, X, y, weight, subject_ids)
         except ValueError as error:
             raise SampleIdValueError(str(error)) from None
         if len(clashes):
@@ -211,7 +237,6 @@ class RowStore:
                 "give the new rows other ids.",
                 [sample_ids[i] for i in clashes.tolist()],
             )
-        return range(start, len(self))
 
     def select(self, sample_ids: Any, subject_ids: Any, on_unknown: str) -> Selection:
         """Find the rows of a request without changing anything.
@@ -265,6 +290,8 @@ class RowStore:
     def take(self, slots: np.ndarray, *, with_ids: bool = False, with_tags: bool = False) -> RowBlock:
         """Copy rows out, in the order of `slots`."""
         X, y, weight = self._native.block(slots)
+        if self.columns is not None:
+            X = self.columns.decode_copy(X)
         return RowBlock(
             slots=slots,
             X=CsrRows(*X) if isinstance(X, tuple) else X,
@@ -275,14 +302,25 @@ class RowStore:
         )
 
     def erase(self, slots: np.ndarray) -> np.ndarray:
-        """Remove rows: the commit of a forget. What they occupied is zero afterwards.
+        """Remove rows: the commit of a forget. What they occupied is zero afterwards, and no codebook knows it.
 
         Returns
         -------
         moves : ndarray of shape (n_moves, 2), uint32
             Rows that moved, as (from, to), in the order in which they moved.
         """
-        return self._native.erase(slots)
+        if self.columns is None or not self.columns.has_categories:
+            return self._native.erase(slots)
+        values = self._native.block(slots)[0]
+        moves = self._native.erase(slots)
+        self.columns.count(values, -1)
+        values.fill(0)
+        return moves
+
+    def recount(self) -> None:
+        """Count the values of category columns afresh, after an operation that was cut short."""
+        if self.columns is not None and self.columns.has_categories:
+            self.columns.recount(self._native.chunk(start, end)[0] for start, end in self._chunks(0, len(self)))
 
     def retag(self, tag_key: Key) -> None:
         """Compute the tags of all rows anew."""
@@ -290,12 +328,12 @@ class RowStore:
 
     def blocks(self, start: int = 0, stop: int | None = None, *, with_tags: bool = False) -> Iterator[RowBlock]:
         """Pass over the rows in slots `start` to `stop` in order; dense blocks are views of the store."""
-        step = self._native.rows_per_chunk
-        stop = len(self) if stop is None else stop
-        while start < stop:
-            end = min(stop, (start // step + 1) * step)
-            X, y, weight = self._native.chunk(start, end)
-            slots = np.arange(start, end, dtype=np.uint32)
+        lookups = () if self.columns is None else self.columns.lookups()
+        for first, end in self._chunks(start, len(self) if stop is None else stop):
+            X, y, weight = self._native.chunk(first, end)
+            if self.columns is not None:
+                X = self.columns.decode(X, lookups)
+            slots = np.arange(first, end, dtype=np.uint32)
             yield RowBlock(
                 slots=slots,
                 X=CsrRows(*X) if isinstance(X, tuple) else X,
@@ -303,6 +341,13 @@ class RowStore:
                 weight=weight,
                 tags=self._native.tags(slots) if with_tags else None,
             )
+
+    def _chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Return the runs of slots that lie together."""
+        step = self._native.rows_per_chunk
+        while start < stop:
+            end = min(stop, (start // step + 1) * step)
+            yield start, end
             start = end
 
     def blocks_in_order(self, by: Literal["id", "insertion"], n_rows: int = _COPIED_ROWS) -> Iterator[RowBlock]:
@@ -343,15 +388,30 @@ class RowStore:
             n_targets=native.n_targets,
             tag_key=tag_key,
             model_name=self._model_name,
+            columns=None if self.columns is None else self.columns.empty_twin(),
         )
 
     def to_bytes(self, code_map: np.ndarray | None = None) -> bytes:
-        """Return the canonical bytes of all rows; `code_map` renames the class codes in column 0 of the targets."""
-        return self._native.to_bytes(code_map)
+        """Return the canonical bytes of all rows; `code_map` renames the class codes in column 0 of the targets.
+
+        Values of category columns are written as their ranks among the sorted values.
+        """
+        data = self._native.to_bytes(code_map)
+        if self.columns is None or not self.columns.has_categories:
+            return data
+        # Values come last, row by row, and a CRC-32 behind them: see `wire.rs`.
+        n_values = len(self) * self._native.n_features
+        body = bytearray(data)
+        stored = np.frombuffer(body, "<f8", n_values, offset=len(body) - _CRC.size - 8 * n_values)
+        self.columns.rank_in_place(stored.reshape(len(self), -1))
+        _CRC.pack_into(body, len(body) - _CRC.size, zlib.crc32(memoryview(body)[: -_CRC.size]))
+        return bytes(body)
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, tag_key: Key | None, model_name: str) -> "RowStore":
-        """Read what `to_bytes` wrote.
+    def from_bytes(
+        cls, data: bytes, *, tag_key: Key | None, model_name: str, columns: Columns | None = None
+    ) -> "RowStore":
+        """Read what `to_bytes` wrote; `columns` are as `Columns.restore` gives them.
 
         Raises
         ------
@@ -364,8 +424,22 @@ class RowStore:
         except ValueError as error:
             raise DamagedStateError(str(error)) from None
         store._model_name = model_name
+        store.columns = columns
         store.has_tags = tag_key is not None
+        if columns is not None:
+            store._check_columns(columns)
         return store
+
+    def _check_columns(self, columns: Columns) -> None:
+        native = self._native
+        if (native.layout, native.dtype, native.n_features) != ("dense", "float64", len(columns.dtypes)):
+            raise DamagedStateError(f"Saved {self._model_name}: its rows do not fit the kinds of its columns.")
+        if any(columns.n_wrong(native.chunk(start, end)[0]) for start, end in self._chunks(0, len(self))):
+            raise DamagedStateError(f"Saved {self._model_name}: values of rows do not fit the kinds of their columns.")
+        for start, end in self._chunks(0, len(self)):
+            columns.count(native.chunk(start, end)[0], +1)
+        if columns.is_unborne():
+            raise DamagedStateError(f"Saved {self._model_name}: its columns list values that no row bears.")
 
 
 #: The native store allocates in chunks of at most this size, and never half of one.

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import TransformerMixin
 
+from skunlearn.columns import TableRows, as_table
 from skunlearn.digest import FramedHash
 from skunlearn.rows import CsrRows, RowBlock, csr_rows
 
@@ -26,7 +27,7 @@ class TransformMap(ABC):
 
     @abstractmethod
     def apply(self, X: Any) -> Any:
-        """Return validated rows transformed; `X`, an array or a sparse matrix, is left as it is."""
+        """Return validated rows transformed; `X`, an array, a sparse matrix or a `TableRows`, is left as it is."""
 
     @abstractmethod
     def parts(self) -> list[bytes | np.ndarray]:
@@ -51,7 +52,10 @@ class TransformMap(ABC):
     def block(self, block: RowBlock) -> RowBlock:
         """Return a block of live rows with transformed values, for the core of the next step."""
         X = self.apply_to_live(block)
-        X = csr_rows(X) if sp.issparse(X) else np.ascontiguousarray(X)
+        if sp.issparse(X):
+            X = csr_rows(X)
+        elif not isinstance(X, TableRows):
+            X = as_table(X) if X.dtype == object else np.ascontiguousarray(X)
         return RowBlock(block.slots, X, block.y, block.weight, block.ids, block.tags)
 
     def digest(self) -> bytes:

@@ -21,6 +21,11 @@ from skunlearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+from skunlearn.impute import SimpleImputer
+from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from skunlearn.neighbors import NearestCentroid
+from skunlearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from skunlearn.utils.estimator_checks import parametrize_with_forgetting_checks
 
 ESTIMATORS = [
@@ -85,6 +90,12 @@ ESTIMATORS = [
     VarianceThreshold(0.001),
     SelectKBest(),
     SelectKBest(k=1),
+    OneHotEncoder(),
+    OneHotEncoder(drop="if_binary", sparse_output=False, min_frequency=0.2, max_categories=3),
+    OrdinalEncoder(),
+    OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, min_frequency=3, max_categories=2),
+    SimpleImputer(),
+    SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True, random_state=0),
     KMeans(),
     KMeans(3, init="random", n_init=2, max_iter=7, tol=0, algorithm="coreset", coreset_size=9),
 ]
@@ -120,6 +131,7 @@ def expected_failures(estimator):
 @pytest.mark.filterwarnings(
     "ignore:Bins whose width", "ignore:Feature . is constant", "ignore:n_quantiles", "ignore:k=10"
 )
+@pytest.mark.filterwarnings("ignore:Skipping features without any observed values")  # scikit-learn's own
 @parametrize_with_forgetting_checks(ESTIMATORS, expected_failures)
 def test_forgetting(estimator, check):
     """The estimator passes the check; the docstring of the check is the claim."""

@@ -22,6 +22,11 @@ from skunlearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+from skunlearn.impute import SimpleImputer
+from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from skunlearn.neighbors import NearestCentroid
+from skunlearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 ESTIMATORS = [
     BernoulliNB(),
@@ -78,6 +83,12 @@ ESTIMATORS = [
     VarianceThreshold(0.05),
     SelectKBest(),
     SelectKBest(k=1),
+    OneHotEncoder(),
+    OneHotEncoder(sparse_output=False, handle_unknown="infrequent_if_exist", min_frequency=2, max_categories=5),
+    OrdinalEncoder(),
+    OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, min_frequency=2, max_categories=5),
+    SimpleImputer(),
+    SimpleImputer(strategy="most_frequent", add_indicator=True),
     KMeans(),
     KMeans(n_clusters=3, init="random", n_init=2),
 ]

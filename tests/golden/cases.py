@@ -23,6 +23,11 @@ from skunlearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+from skunlearn.impute import SimpleImputer
+from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from skunlearn.neighbors import NearestCentroid
+from skunlearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 
 def golden_models() -> Iterator[tuple[str, Any]]:
@@ -32,6 +37,7 @@ def golden_models() -> Iterator[tuple[str, Any]]:
     yield from _forest_regressors()
     yield from _kmeans()
     yield from _numeric_transformers()
+    yield from _encoders_and_imputers()
 
 
 def _class_sums_and_forests() -> Iterator[tuple[str, Any]]:
@@ -191,6 +197,37 @@ def _numeric_transformers() -> Iterator[tuple[str, Any]]:
         ("f_regression", SelectKBest(f_regression, k=2), X[:, 0] * 0.375 + y),
     ):
         yield f"SelectKBest, {name}", model.fit(X, target, sample_ids=ids).partial_forget(ids[3:9])
+def _encoders_and_imputers() -> Iterator[tuple[str, Any]]:
+    X, _, _, subjects = _table(60, 5)
+    ids = np.arange(60) * 7919 - 100_000
+    words = np.array(["ärger", "b", None, 3.5, True, 2], dtype=object)[X.astype(int) % 6]
+    gaps = np.where(X == 3, np.nan, X)
+    text = np.where(X[:, :3] % 2, "odd", None).astype(object)
+    yield "OneHotEncoder, numbers", OneHotEncoder(drop="if_binary").fit(X, sample_ids=ids).partial_forget(ids[::7])
+    yield (
+        "OneHotEncoder, objects, infrequent, subjects",
+        OneHotEncoder(max_categories=3, min_frequency=0.2, sparse_output=False, dtype=np.float32)
+        .fit(text, sample_ids=ids, subject_ids=subjects)
+        .partial_forget(subject_ids=[4, 7]),
+    )
+    yield (
+        "OrdinalEncoder, integers, NaN, unknown values",
+        OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, min_frequency=3)
+        .fit(gaps, sample_ids=ids)
+        .partial_forget(ids[3:9]),
+    )
+    for strategy, rows in (("mean", gaps), ("median", gaps), ("most_frequent", words), ("constant", X.astype(int))):
+        yield (
+            f"SimpleImputer, {strategy}",
+            SimpleImputer(
+                strategy=strategy,
+                missing_values=None if strategy == "most_frequent" else 3 if strategy == "constant" else np.nan,
+                add_indicator=True,
+                random_state=0,
+            )
+            .fit(rows, sample_ids=ids)
+            .partial_forget(ids[::7]),
+        )
 
 
 def _table(n: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

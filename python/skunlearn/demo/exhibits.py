@@ -27,6 +27,11 @@ from skunlearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+from skunlearn.impute import SimpleImputer
+from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from skunlearn.neighbors import NearestCentroid
+from skunlearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 __all__ = ["EXHIBITS", "Exhibit"]
 
@@ -108,6 +113,9 @@ EXHIBITS = (
     Exhibit(KBinsDiscretizer(encode="ordinal", random_state=0), "breast cancer", breast_cancer),
     Exhibit(VarianceThreshold(0.1), "digits", digits),
     Exhibit(SelectKBest(k=10), "breast cancer", breast_cancer),
+    Exhibit(OneHotEncoder(handle_unknown="ignore"), "digits", digits),
+    Exhibit(OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), "digits", digits),
+    Exhibit(SimpleImputer(random_state=0), "diabetes", diabetes),
     Exhibit(RandomForestClassifier(random_state=0), "digits", digits, n_refits=5),
     Exhibit(ExtraTreesClassifier(random_state=0), "digits", digits, n_refits=5),
     Exhibit(RandomForestRegressor(random_state=0), "diabetes", diabetes, n_refits=5),

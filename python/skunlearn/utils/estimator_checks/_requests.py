@@ -233,6 +233,8 @@ def check_containers(estimator: Any) -> None:
         if got.pop("transform(X)", None) is not None:
             _check_same_transform(model.transform(X), base.transform(table.X), what)
         differing = [name for name, seen in got.items() if name != "feature_names_in_" and seen != want[name]]
+        if what == "float32":  # categories are values of rows, and of their dtype
+            differing = [name for name in differing if name not in ("categories_", "infrequent_categories_")]
         if what != "float32" or not _keeps_float32(estimator):
             assert not differing, f"Fitted on {what}: {', '.join(differing)} differ."
         forget(model, table.ids([3, 4, 5, 11]))
