@@ -14,13 +14,19 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import get_tags
 from sklearn.utils.multiclass import check_classification_targets
 
 from skunlearn import persistence
 from skunlearn._faults import fault_point
 from skunlearn.class_codes import ClassCodes, distinct_labels
 from skunlearn.columns import Columns, TableRows
-from skunlearn.exceptions import ForgettingDisabledError, MissingSampleIdsError, SampleIdValueError
+from skunlearn.exceptions import (
+    ForgettingDisabledError,
+    MissingSampleIdsError,
+    OwnedStepError,
+    SampleIdValueError,
+)
 from skunlearn.guarantee import Guarantee
 from skunlearn.key import Key, key_from_random_state
 from skunlearn.live import VALUE_FREE_PARAMETERS, Core, ForgetReport, IncomingRows, LiveModel
@@ -141,7 +147,7 @@ class ForgetMixin(BaseEstimator):
                 "The sample_weight of every row is zero, so there is nothing to fit. Nothing was changed. Give at "
                 "least one row a weight above zero."
             )
-        params, targets = self._frozen_params(), self._targets_like(incoming.y, classes)
+        params, targets = self._frozen_params(schema), self._targets_like(incoming.y, classes)
         key = self._key_to_fit_with()
         rows = self._new_store(incoming, X, targets, key)
         live = LiveModel(
@@ -160,8 +166,12 @@ class ForgetMixin(BaseEstimator):
         if not forgettable:
             live.drop_rows()
         fault_point("fit.built")
-        self._live = live
+        self._adopt(live)
         return self
+
+    def _adopt(self, live: Any) -> None:
+        """Be the model `live` from now on."""
+        self._live = live
 
     def _learn_rows(
         self, X: Any, y: Any, sample_weight: Any, sample_ids: Any, subject_ids: Any, *, classes: Any = None
@@ -231,8 +241,11 @@ class ForgetMixin(BaseEstimator):
     def _key_to_fit_with(self) -> Key:
         return key_from_random_state(getattr(self, "random_state", None))
 
-    def _frozen_params(self) -> dict[str, Any]:
-        """Return a private copy of the parameters that a model is a function of."""
+    def _frozen_params(self, schema: Any) -> dict[str, Any]:
+        """Return a private copy of the parameters that a model is a function of.
+
+        `schema` is the bare instance on which `_check_X` has seen the columns.
+        """
         params = self.get_params(deep=False)
         return {name: clone(params[name], safe=False) for name in sorted(params) if name not in VALUE_FREE_PARAMETERS}
 
@@ -344,7 +357,7 @@ class ForgetMixin(BaseEstimator):
     @property
     def n_live_(self) -> int:
         """How many rows the model holds, those of weight 0 included."""
-        return len(self._require_live().rows)
+        return self._require_live().n_rows
 
     def release(self) -> Any:
         """Return what to deploy: a scikit-learn estimator that holds no rows, no ids and no key.
@@ -402,6 +415,11 @@ class ForgetMixin(BaseEstimator):
         """Return the dtype in which values like those of `X` are kept."""
         return np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
 
+    @property
+    def _stores_nan(self) -> bool:
+        """Whether rows may hold NaN."""
+        return bool(get_tags(self).input_tags.allow_nan)
+
     def __sklearn_is_fitted__(self) -> bool:
         return self._live is not None and not self._live.is_empty
 
@@ -417,6 +435,11 @@ class ForgetMixin(BaseEstimator):
         return self._require_live().publish()
 
     def _check_forgettable(self, live: LiveModel) -> None:
+        if live.is_owned:
+            raise OwnedStepError(
+                f"The rows of this {type(self).__name__} belong to the composite that it is a step of. Nothing was "
+                "changed. Learn, forget, save and compare there; release() gives a copy that stands alone."
+            )
         if not live.forgettable:
             raise ForgettingDisabledError(
                 f"This {type(self).__name__} was fitted with forgettable=False and kept no rows, so it can neither "
@@ -432,6 +455,8 @@ class ForgetMixin(BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state = {sys.intern(name): value for name, value in vars(self).items()}
         if self._live is not None:
+            if self._live.is_owned:
+                self._check_forgettable(self._live)
             state["_live"] = persistence.save(self._live)
         return state
 
@@ -441,7 +466,7 @@ class ForgetMixin(BaseEstimator):
         live = None if saved is None else persistence.load(self, saved)
         self.__dict__.update(state)
         if live is not None:
-            self._live = live
+            self._adopt(live)
 
 
 def _kind(ids: Ids) -> IdKind:

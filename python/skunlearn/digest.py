@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, clone
 
 from skunlearn.base import ForgetMixin
 from skunlearn.columns import TableRows
-from skunlearn.live import IncomingRows, LiveModel
+from skunlearn.live import VALUE_FREE_PARAMETERS, IncomingRows, LiveModel
 from skunlearn.rows import CsrRows, RowBlock
 
 __all__ = ["FramedHash", "reference_fit", "state_digest"]
@@ -92,7 +92,7 @@ def reference_fit(model: ForgetMixin) -> Any:
     with live.lock:
         for rows in _incoming_runs(live):
             fresh.learn(rows)
-    twin._live = fresh
+    twin._adopt(fresh)
     return twin
 
 
@@ -111,6 +111,10 @@ def canonical(value: Any) -> bytes:
         return _framed(b"i", str(int(value)).encode())
     if isinstance(value, float):
         return canonical(int(value)) if value.is_integer() else _framed(b"f", value.hex().encode())
+    if isinstance(value, BaseEstimator):
+        params = value.get_params(deep=False)
+        of_value = {name: params[name] for name in params if name not in VALUE_FREE_PARAMETERS}
+        return _framed(b"e", canonical(f"{type(value).__module__}.{type(value).__qualname__}") + canonical(of_value))
     if isinstance(value, type):  # a dtype as a class
         return _framed(b"t", f"{value.__module__}.{value.__qualname__}".encode())
     if hasattr(value, "__array__"):  # a Series is as good an array-like as an array
@@ -120,8 +124,7 @@ def canonical(value: Any) -> bytes:
     if isinstance(value, dict):
         items = sorted(canonical(key) + canonical(item) for key, item in value.items())
         return _framed(b"d", b"".join(items))
-    name = _framed(b"o", f"{type(value).__module__}.{type(value).__qualname__}".encode())
-    return name + canonical(value.get_params(deep=False)) if isinstance(value, BaseEstimator) else name
+    return _framed(b"o", f"{type(value).__module__}.{type(value).__qualname__}".encode())
 
 
 def _framed(kind: bytes, content: bytes) -> bytes:

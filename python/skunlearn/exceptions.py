@@ -16,8 +16,10 @@ __all__ = [
     "DegenerateRowsError",
     "DuplicateSampleError",
     "ForeignModelError",
+    "ForeignStepError",
     "ForgettingDisabledError",
     "MissingSampleIdsError",
+    "OwnedStepError",
     "SampleIdTypeError",
     "SampleIdValueError",
     "SkunlearnError",
@@ -78,6 +80,10 @@ class ForgettingDisabledError(SkunlearnError, RuntimeError):
     """The model was fitted with ``forgettable=False`` and kept no rows."""
 
 
+class OwnedStepError(SkunlearnError, RuntimeError):
+    """A step was asked for what only the composite that owns its rows can do."""
+
+
 class DegenerateRowsError(SkunlearnError, NotFittedError):
     """The rows that are left do not determine a model: it keeps them, and answers again after ``partial_fit``."""
 
@@ -96,6 +102,10 @@ class DamagedStateError(SkunlearnError, ValueError):
 
 class ForeignModelError(SkunlearnError, TypeError):
     """`skunlearn.forget` was given a model that cannot forget."""
+
+
+class ForeignStepError(SkunlearnError, TypeError):
+    """A composite was given a step that cannot forget."""
 
 
 class SkunlearnWarning(UserWarning):

@@ -118,7 +118,10 @@ class Core:
     #: a lesson is one block of slots alone, and what is forgotten comes as it was stored.
     reads_store = False
 
-    #: Whether blocks tell whose rows they are, by keyed tags; for estimators whose rows have tags.
+    #: Whether rows must come with their ids.
+    needs_ids = False
+
+    #: Whether rows must come with the tags of those whose they are; for estimators whose rows have tags.
     groups_rows = False
 
     @abstractmethod
@@ -193,6 +196,9 @@ class LiveModel:
     core : Core
         What is derived from the rows.
     """
+
+    #: Whether the rows are another model's, which then learns and forgets for this one.
+    is_owned = False
 
     __slots__ = (
         "__weakref__",
@@ -285,7 +291,7 @@ class LiveModel:
             return
         path = "rebuild" if self.stale else "update"
         self.flush()
-        block = self._grouped(self.rows.take(selection.slots, with_tags=self.rows.has_tags))
+        block = self._identified(self.rows.take(selection.slots, with_tags=self.rows.has_tags))
         try:
             self._warn_before_forget(block)
             fault_point("forget.validated")
@@ -308,11 +314,13 @@ class LiveModel:
             self.core._learn(RowBlock(slots=np.arange(added.start, added.stop, dtype=np.uint32), X=None))
             return
         for block in self.rows.blocks(added.start, added.stop, with_tags=self.rows.has_tags):
-            self._in_core(self.core._learn, self._grouped(block))
+            self._in_core(self.core._learn, self._identified(block))
             block.wipe()
 
-    def _grouped(self, block: RowBlock) -> RowBlock:
+    def _identified(self, block: RowBlock) -> RowBlock:
         """Return a block of live rows with what its core asks for beyond their values."""
+        if self.core.needs_ids:
+            block.ids = self.rows.native.ids(block.slots)
         if self.core.groups_rows:
             block.groups = self.rows.group_tags(block, self.key)
         return block
@@ -378,11 +386,25 @@ class LiveModel:
 
     def effective_blocks(self) -> Iterator[RowBlock]:
         """Pass over all rows of a weight above 0, in the order of slots."""
-        for block in map(self._grouped, self.rows.blocks(with_tags=self.rows.has_tags)):
+        for block in map(self._identified, self.rows.blocks(with_tags=self.rows.has_tags)):
             if block.weight is not None and not block.weight.all():
                 block = block.take(block.weight > 0)
             if len(block):
                 yield block
+
+    def blocks_to_store(self) -> Iterator[RowBlock]:
+        """Pass over copies of all rows of a weight above 0, with ids, in the order of their insertion."""
+        for block in self.rows.blocks_in_order("insertion"):
+            if block.weight is not None and not block.weight.all():
+                block = block.take(block.weight > 0)
+            if len(block):
+                yield block
+            block.wipe()
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, those of weight 0 included."""
+        return len(self.rows)
 
     @property
     def report(self) -> ForgetReport | None:

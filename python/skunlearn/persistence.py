@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from sklearn.utils import get_tags
 
 from skunlearn.columns import Columns
 from skunlearn.exceptions import DamagedStateError
@@ -70,9 +69,9 @@ def load(estimator: Any, saved: Any) -> LiveModel:
     """
     name = type(estimator).__name__
     _expect(isinstance(saved, dict) and isinstance(saved.get("blob"), bytes), name, "has no blob of rows")
-    read_targets = estimator._targets_type(saved.get("params"))
+    params, estimator = _checked_params(estimator, saved.get("params"), name)
+    read_targets = estimator._targets_type(params)
     header, body = _open(saved["blob"], read_targets, name)
-    params = _checked_params(estimator, saved.get("params"), name)
     key = Key(bytes.fromhex(header["key"]))
     rows = RowStore.from_bytes(
         body,
@@ -97,7 +96,7 @@ def load(estimator: Any, saved: Any) -> LiveModel:
         live.forgettable, live.published = False, saved.get("published")
         _expect(len(rows) == 0 and live.published is not None, name, "was saved without rows and without a state")
         return live
-    is_wrong = np.isinf if get_tags(estimator).input_tags.allow_nan else _is_not_finite
+    is_wrong = np.isinf if estimator._stores_nan else _is_not_finite
     for block in rows.blocks():
         if rows.columns is None:
             values = block.X.data if isinstance(block.X, CsrRows) else block.X
@@ -169,7 +168,8 @@ def _is_header(header: Any, targets: type[Targets]) -> bool:
     )
 
 
-def _checked_params(estimator: Any, params: Any, name: str) -> dict[str, Any]:
+def _checked_params(estimator: Any, params: Any, name: str) -> tuple[dict[str, Any], Any]:
+    """Return the saved parameters, and a bare estimator that has them."""
     expected = set(estimator._get_param_names()) - VALUE_FREE_PARAMETERS
     _expect(isinstance(params, dict) and set(params) == expected, name, "has other parameters than this class")
     probe = type(estimator)(**params)
@@ -177,7 +177,7 @@ def _checked_params(estimator: Any, params: Any, name: str) -> dict[str, Any]:
         probe._validate_params()
     except ValueError as error:
         raise DamagedStateError(f"Saved {name}: {error}") from None
-    return params
+    return params, probe
 
 
 def _checked_columns(header: dict[str, Any], name: str) -> Columns | None:

@@ -351,10 +351,10 @@ class RowStore:
             start = end
 
     def blocks_in_order(self, by: Literal["id", "insertion"], n_rows: int = _COPIED_ROWS) -> Iterator[RowBlock]:
-        """Pass over copies of all rows, with ids, in order of "id" or of "insertion"."""
+        """Pass over copies of all rows, with ids and tags, in order of "id" or of "insertion"."""
         order = self._native.order(by)
         for start in range(0, len(order), n_rows):
-            yield self.take(order[start : start + n_rows], with_ids=True)
+            yield self.take(order[start : start + n_rows], with_ids=True, with_tags=self.has_tags)
 
     def subjects(self, slots: np.ndarray) -> tuple[Any, np.ndarray]:
         """Return the subject ids of rows, as int64 or str, and which rows have one."""

@@ -56,7 +56,7 @@ class TransformMap(ABC):
             X = csr_rows(X)
         elif not isinstance(X, TableRows):
             X = as_table(X) if X.dtype == object else np.ascontiguousarray(X)
-        return RowBlock(block.slots, X, block.y, block.weight, block.ids, block.tags)
+        return RowBlock(block.slots, X, block.y, block.weight, block.ids, block.tags, block.groups)
 
     def digest(self) -> bytes:
         """Return 32 bytes that two maps share exactly if they are the same function."""

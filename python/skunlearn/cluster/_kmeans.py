@@ -8,12 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 import sklearn.cluster
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin
 
 from skunlearn.base import ForgetMixin, fitted_attribute
 from skunlearn.cluster._kmeans_core import KMeansCore, KMeansState, engine_nbytes
 from skunlearn.guarantee import Guarantee
 from skunlearn.rows import RowStore
+from skunlearn.transforms import ForgettingTransformerMixin
 from skunlearn.utils._sklearn_compat import (
     Interval,
     StrOptions,
@@ -36,7 +37,7 @@ class _Labels(fitted_attribute):
         return self if model is None else _with_labels(model).labels_
 
 
-class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, ForgetMixin):
+class KMeans(ClassNamePrefixFeaturesOutMixin, ForgettingTransformerMixin, ClusterMixin, ForgetMixin):
     """k-means clustering that forgets rows exactly.
 
     Every iteration of the run is kept as exact integer sums, and a deletion is pushed through all of them; only rows
@@ -340,9 +341,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Fo
 
     def _transform(self, X: Any) -> np.ndarray:
         state = self._published()
-        X = self._check_X(self, X, reset=False)
-        distances: np.ndarray = state.distances(X, effective_n_threads())
-        return distances.astype(np.float32) if X.dtype == state.cluster_centers_.dtype == np.float32 else distances
+        return state.apply(self._check_X(self, X, reset=False))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the negative of what `inertia_` would be on other rows with these centres.

@@ -14,6 +14,7 @@ from sklearn.utils import check_array
 from skunlearn.exceptions import DegenerateRowsError
 from skunlearn.live import Core, IncomingRows, Owner
 from skunlearn.rows import CsrRows, RowBlock, RowStore, as_native
+from skunlearn.transforms import TransformMap
 from skunlearn.utils._sklearn_compat import effective_n_threads
 
 __all__ = ["KMeansCore", "KMeansState", "algorithm_in_force", "coreset_size", "engine_nbytes", "n_runs"]
@@ -69,7 +70,7 @@ def engine_nbytes(params: dict[str, Any], n_rows: int, n_features: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class KMeansState:
+class KMeansState(TransformMap):
     """The published state of one version; its arrays are read-only.
 
     Parameters
@@ -91,6 +92,20 @@ class KMeansState:
     n_iter_: int
     algorithm_: str
     labels_: np.ndarray | None = None
+
+    @property
+    def n_features_in(self) -> int:
+        """Number of columns."""
+        return self.cluster_centers_.shape[1]
+
+    def apply(self, X: Any) -> np.ndarray:
+        """Return the distances of rows that were checked to all centres."""
+        distances = self.distances(X, effective_n_threads())
+        return distances.astype(np.float32) if X.dtype == self.cluster_centers_.dtype == np.float32 else distances
+
+    def parts(self) -> list[bytes | np.ndarray]:
+        """Return the centres."""
+        return [self.cluster_centers_.dtype.str.encode(), self.cluster_centers_]
 
     def predict(self, X: Any, n_threads: int) -> np.ndarray:
         """Return the nearest centre of rows that were checked."""

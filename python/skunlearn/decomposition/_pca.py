@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 import sklearn.decomposition
 from _unlearn_native._native import ln
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
 
 from skunlearn._linalg.fixed_order import freeze, product, sum_in_order
 from skunlearn._linalg.moments import Moments, Rows
@@ -19,6 +19,7 @@ from skunlearn.base import ForgetMixin, fitted_attribute
 from skunlearn.exceptions import DegenerateRowsError
 from skunlearn.live import Core, Owner
 from skunlearn.rows import RowBlock, RowStore
+from skunlearn.transforms import ForgettingTransformerMixin, TransformMap
 from skunlearn.utils._sklearn_compat import (
     Interval,
     RealNotInt,
@@ -40,7 +41,7 @@ _REFUSED = {
 _ROUNDING = 2.0**-52
 
 
-class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ForgetMixin):
+class PCA(ClassNamePrefixFeaturesOutMixin, ForgettingTransformerMixin, ForgetMixin):
     """Principal component analysis that forgets rows exactly.
 
     What is kept of the rows are exact integer sums, so `partial_forget` is their subtraction: afterwards the model
@@ -256,8 +257,7 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ForgetMixin):
             float64. A row alone gives the bits that it gives in bulk, dense or sparse.
         """
         state: PCAState = self._published()
-        with np.errstate(over="ignore", invalid="ignore"):
-            return state.transform(self._check_X(self, X, reset=False))
+        return state.apply(self._check_X(self, X, reset=False))
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Return the rows that `transform` would take to `X`, of those nearest to the mean.
@@ -387,7 +387,7 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ForgetMixin):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PCAState:
+class PCAState(TransformMap):
     """The published state of one version; its arrays are read-only.
 
     Parameters
@@ -413,10 +413,20 @@ class PCAState:
     unwhitening: np.ndarray
     whitening: np.ndarray | None
 
-    def transform(self, X: Any) -> np.ndarray:
+    @property
+    def n_features_in(self) -> int:
+        """Number of columns."""
+        return len(self.mean_)
+
+    def apply(self, X: Any) -> np.ndarray:
         """Return rows that were checked in terms of the components."""
-        projected = product(X, self.components_, -product(self.mean_[None, :], self.components_)[0])
-        return projected if self.whitening is None else projected / self.whitening
+        with np.errstate(over="ignore", invalid="ignore"):
+            projected = product(X, self.components_, -product(self.mean_[None, :], self.components_)[0])
+            return projected if self.whitening is None else projected / self.whitening
+
+    def parts(self) -> list[bytes | np.ndarray]:
+        """Return the components, the mean and what whitens."""
+        return [self.components_, self.mean_, b"" if self.whitening is None else self.whitening]
 
     def spread(self, along: np.ndarray, everywhere: float) -> np.ndarray:
         """Return components' diag(along) components + everywhere I."""

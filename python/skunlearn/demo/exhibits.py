@@ -17,6 +17,7 @@ from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
+from skunlearn.pipeline import make_pipeline
 from skunlearn.preprocessing import StandardScaler
 from skunlearn.sharded import SISAClassifier
 from skunlearn.preprocessing import (
@@ -129,4 +130,5 @@ EXHIBITS = (
     Exhibit(PCA(), "digits", digits),
     Exhibit(KMeans(10, random_state=0), "digits", digits),
     Exhibit(SISAClassifier(SVC(), random_state=0), "digits", digits, n_single=20, n_refits=3),
+    Exhibit(make_pipeline(StandardScaler(random_state=0), Ridge()), "diabetes", diabetes),
 )

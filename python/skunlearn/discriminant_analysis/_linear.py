@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import sklearn.discriminant_analysis
 from _unlearn_native._native import exp, ln, log_normalize
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
 
 from skunlearn._linalg.fixed_order import freeze, product, sum_in_order
 from skunlearn._linalg.solve import eigh_fixed
@@ -23,12 +23,13 @@ from skunlearn.discriminant_analysis._gaussian_classes import (
 from skunlearn.exceptions import DegenerateRowsError
 from skunlearn.live import Owner
 from skunlearn.rows import RowStore
+from skunlearn.transforms import ForgettingTransformerMixin, TransformMap
 from skunlearn.utils._sklearn_compat import HasMethods, Interval, StrOptions
 
 __all__ = ["LinearDiscriminantAnalysis"]
 
 
-class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DiscriminantAnalysis):
+class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, ForgettingTransformerMixin, DiscriminantAnalysis):
     """Linear discriminant analysis that forgets rows exactly.
 
     What is kept of the rows are exact integer sums of every class, so `partial_forget` is their subtraction: afterwards
@@ -251,9 +252,7 @@ class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMix
         if live.params["solver"] == "lsqr":
             raise NotImplementedError("transform not implemented for 'lsqr' solver (use 'svd' or 'eigen').")
         state: LinearState = live.publish()
-        rows = self._checked_rows(X)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return product(rows if state.xbar_ is None else rows - state.xbar_, state.projection())
+        return state.apply(self._checked_rows(X))
 
     def _read(self, X: Any) -> tuple["LinearState", np.ndarray]:
         """Return one published version and its scores."""
@@ -285,7 +284,7 @@ class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LinearState:
+class LinearState(TransformMap):
     """The published state of one version; its arrays are read-only.
 
     Parameters
@@ -306,6 +305,21 @@ class LinearState:
     scalings_: np.ndarray | None
     xbar_: np.ndarray | None
     max_components: int
+
+    @property
+    def n_features_in(self) -> int:
+        """Number of columns."""
+        return self.means_.shape[1]
+
+    def apply(self, X: Any) -> np.ndarray:
+        """Return rows that were checked in terms of the directions in which the classes differ most."""
+        rows = X.astype(np.float64, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return product(rows if self.xbar_ is None else rows - self.xbar_, self.projection())
+
+    def parts(self) -> list[bytes | np.ndarray]:
+        """Return the directions and the mean."""
+        return [str(self.projection().shape).encode(), self.projection(), b"" if self.xbar_ is None else self.xbar_]
 
     def projection(self) -> np.ndarray:
         """Return the directions that `transform` projects to, as rows."""

@@ -8,9 +8,12 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import _fit_context as fit_context
 from sklearn.tree._tree import Tree
-from sklearn.utils import validation
+from sklearn.utils import get_tags, validation
+from sklearn.utils._indexing import _get_column_indices as column_indices
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads as effective_n_threads
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
+from sklearn.utils.validation import _check_feature_names as check_feature_names
+from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 
 try:
     from sklearn.utils._sparse import _align_api_if_sparse as in_sparse_interface
@@ -28,7 +31,11 @@ __all__ = [
     "StrOptions",
     "Tree",
     "check_array",
+    "check_feature_names",
+    "check_feature_names_in",
     "check_sample_weight",
+    "check_targets",
+    "column_indices",
     "effective_n_threads",
     "fit_context",
     "in_sparse_interface",
@@ -81,6 +88,23 @@ def check_sample_weight(sample_weight: Any, X: Any, **options: Any) -> Any:
         return validation._check_sample_weight(sample_weight, X, **options)
     except ValueError as error:
         raise _without_values(error, "sample_weight") from None
+
+
+def check_targets(y: Any, X: Any, estimator: Any) -> Any:
+    """Check y beside rows that were checked, as scikit-learn does for `estimator`."""
+    tags = get_tags(estimator)
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} requires y to be passed, but the target y is None. Nothing was changed."
+        )
+    y = validation._check_y(
+        y,
+        multi_output=tags.target_tags.multi_output,
+        y_numeric=tags.estimator_type == "regressor",
+        estimator=estimator,
+    )
+    validation.check_consistent_length(X, y)
+    return y
 
 
 def _without_values(error: ValueError, name: str) -> ValueError:

@@ -139,7 +139,7 @@ def observe(model: Any, X: Any) -> dict[str, Any]:
     Where a model refuses some rows of `X`, it is asked about the others, and which they are is seen, too.
     """
     seen = {name: encode(value) for name, value in public_attributes(model).items()}
-    names = [name for name in _PREDICTIONS if hasattr(type(model), name)]
+    names = [name for name in _PREDICTIONS if hasattr(model, name)]
     if names:
         accepted = _accepted(getattr(model, names[0]), X)
         seen["rows of X accepted"] = encode(accepted)

@@ -314,7 +314,7 @@ def _check_id_containers(estimator: Any, table: Table) -> None:
 def _check_rows_alone(model: Any, X: np.ndarray) -> None:
     """A row alone gets the bits that it gets in bulk."""
     for name in ("predict", "predict_proba", "decision_function", "transform"):
-        if hasattr(type(model), name):
+        if hasattr(model, name):
             method = getattr(model, name)
             bulk = method(X)
             if isinstance(bulk, np.ndarray):

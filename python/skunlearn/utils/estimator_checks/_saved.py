@@ -203,7 +203,7 @@ def _check_answers_as_model(model: Any, released: Any, X: np.ndarray) -> None:
     params = released.get_params(deep=False)
     assert params.get("random_state") is None, "The release keeps a random_state."
     for name in ("predict_proba", "decision_function", "transform"):
-        if hasattr(type(model), name) and hasattr(released, name):
+        if hasattr(model, name) and hasattr(released, name):
             with np.errstate(all="ignore"):
                 got, want = _dense(getattr(released, name)(X)), _dense(getattr(model, name)(X))
             if get_tags(model).estimator_type == "clusterer":  # distances: scikit-learn cancels in their squares
