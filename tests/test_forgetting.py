@@ -18,6 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skunlearn
+from skunlearn.cluster import KMeans
 from skunlearn.exceptions import ForeignModelError, ForgettingDisabledError, UnknownSampleError
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
@@ -287,6 +288,15 @@ def test_frames_give_their_names(Estimator: Any, frame: Any) -> None:
     with pytest.raises(AttributeError, match="columns without names"):
         fit(Estimator).feature_names_in_  # noqa: B018
     assert Estimator().fit(table, Y)._live.rows.native.ids(np.arange(3, dtype=np.uint32)).tolist() == [0, 1, 2]
+
+
+def test_a_receipt_says_what_was_refitted() -> None:
+    """Where the next read derives all anew, all of the model is refitted; where a deletion is followed, nothing is."""
+    model = KMeans(2, init=np.array([[0.0], [9.0]])).fit([[0.0], [1.0], [8.0], [9.0]])
+
+    assert skunlearn.forget(model, [1]).fraction_refitted == 0.0
+    model._live.core._engine = None
+    assert skunlearn.forget(model, [2]).fraction_refitted == 1.0
 
 
 def test_ids_are_not_inferred_from_an_index() -> None:

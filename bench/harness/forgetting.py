@@ -172,7 +172,7 @@ class _Trial:
     def reads(self) -> Iterator[dict[str, Any]]:
         """Time the first prediction of a row after a deletion, which does what was put off, and the next one."""
         model = self.fit()
-        predict = partial(model.predict if hasattr(model, "predict") else model.transform, self.held_out[0][:1])
+        predict = partial(_answer, model, self.held_out[0][:1])
         first, following = Samples(), Samples()
         with quiet():
             for i, position in enumerate(self.random_order[: min(self.sizes.n_reads + 1, self.n // 2)]):
@@ -260,6 +260,12 @@ def _peer(model: Any) -> Any:
     return clone(model.release())
 
 
+def _answer(model: Any, X: Any) -> Any:
+    """Return what a model says about rows; one that answers for its own alone says their labels."""
+    name = next((name for name in ("predict", "transform") if hasattr(model, name)), None)
+    return model.labels_ if name is None else getattr(model, name)(X)
+
+
 def _flush(model: Any) -> Samples:
     """Time all that the deletions have put off."""
     deferred = Samples()
@@ -285,6 +291,8 @@ def _has_moved(model: Any, before: Any, n_rows: int) -> bool:
 
 
 def _score(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
+    if is_clusterer(model) and not hasattr(model, "score"):
+        return {"noise": float(np.mean(model.labels_ < 0))}
     if is_clusterer(model):
         return {"squared_distance": -float(model.score(X)) / len(y)}
     if not hasattr(model, "predict"):

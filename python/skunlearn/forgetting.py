@@ -16,6 +16,7 @@ from skunlearn.guarantee import Guarantee, Kind
 __all__ = ["ForgetPlan", "ForgetReceipt", "StepPlan", "can_forget", "forget"]
 
 _FORMAT = 1
+_REFITS = ("rebuild", "reseed")
 _LIBRARIES = ("scikit-unlearn", "unlearn-native", "scikit-learn", "numpy", "scipy")
 
 
@@ -110,7 +111,7 @@ class ForgetReceipt:
     not_covered : tuple of str
         What was made with the rows and stayed.
     fraction_refitted : float
-        Share of the model that was trained anew.
+        Share of the model that was trained anew, at most: 1.0 where the report's path is "rebuild" or "reseed".
     state_commitment_after : str
         HMAC-BLAKE2b of the state digest afterwards under `nonce`, in hex. Not the digest itself: that is a function of
         the rows, and the digest *before* the next deletion, so a guess about a row could be checked with it.
@@ -223,7 +224,7 @@ def forget(model: Any, sample_ids: Any = None, *, subject_ids: Any = None, on_un
         guarantee=guarantee,
         steps=plan.steps,
         not_covered=(*plan.not_covered, *guarantee.not_covered),
-        fraction_refitted=0.0,
+        fraction_refitted=1.0 if report.path in _REFITS else 0.0,
         state_commitment_after=_commitment(nonce, model),
         nonce=nonce,
         library_versions={name: version(name) for name in _LIBRARIES},

@@ -3,7 +3,7 @@
 import pytest
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from skunlearn.cluster import KMeans
+from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
@@ -98,6 +98,10 @@ ESTIMATORS = [
     SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True, random_state=0),
     KMeans(),
     KMeans(3, init="random", n_init=2, max_iter=7, tol=0, algorithm="coreset", coreset_size=9),
+    DBSCAN(),
+    DBSCAN(1.5, min_samples=3, metric="manhattan"),
+    BisectingKMeans(3),
+    BisectingKMeans(5, init="k-means++", n_init=2, tol=0, bisecting_strategy="largest_cluster"),
 ]
 
 
@@ -112,6 +116,8 @@ WEIGHTS_THAT_ARE_NO_COPIES = {
         (SISAClassifier, SISARegressor), "a row's shard is a hash of its id, so copies are in other shards"
     ),
     KMeans: "a row is drawn under its id, so its copies are other rows",
+    **dict.fromkeys((BisectingKMeans, KMeans), "a row is drawn under its id, so its copies are other rows"),
+    DBSCAN: "labels and cores are told row by row, and copies are rows",
     **dict.fromkeys(FORESTS, "pivots, leaves of at least so many rows and the bootstrap are about rows, not weights"),
 }
 

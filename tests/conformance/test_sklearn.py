@@ -4,7 +4,7 @@ import pytest
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skunlearn.cluster import KMeans
+from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
@@ -91,6 +91,10 @@ ESTIMATORS = [
     SimpleImputer(strategy="most_frequent", add_indicator=True),
     KMeans(),
     KMeans(n_clusters=3, init="random", n_init=2),
+    DBSCAN(),
+    DBSCAN(1.0, min_samples=2, metric="chebyshev"),
+    BisectingKMeans(),
+    BisectingKMeans(n_clusters=3, init="k-means++", bisecting_strategy="largest_cluster"),
 ]
 FORESTS = (ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor)
 
@@ -145,7 +149,7 @@ def expected_failures(estimator):
         failures |= NO_BALANCE
     if isinstance(estimator, FORESTS) and not _only_weighs_rows(estimator):
         failures |= NO_COPIES
-    if isinstance(estimator, KMeans):
+    if isinstance(estimator, (BisectingKMeans, KMeans)):
         failures |= DRAWN_ROWS
     return failures
 

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_selection import chi2, f_regression
 
-from skunlearn.cluster import KMeans
+from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
@@ -38,6 +38,8 @@ def golden_models() -> Iterator[tuple[str, Any]]:
     yield from _kmeans()
     yield from _numeric_transformers()
     yield from _encoders_and_imputers()
+    yield from _dbscan()
+    yield from _bisecting_k_means()
 
 
 def _class_sums_and_forests() -> Iterator[tuple[str, Any]]:
@@ -228,6 +230,31 @@ def _encoders_and_imputers() -> Iterator[tuple[str, Any]]:
             .fit(rows, sample_ids=ids)
             .partial_forget(ids[::7]),
         )
+def _dbscan() -> Iterator[tuple[str, Any]]:
+    X, _, weight, subjects = _table(60, 5)
+    str_ids = [f"id-{i}é" for i in range(60)]
+    yield "DBSCAN, dense", DBSCAN(3.5, min_samples=3).fit(X).partial_forget([1, 30, 59])
+    yield (
+        "DBSCAN, float32, weights, subjects, Manhattan",
+        DBSCAN(6.0, min_samples=2, metric="manhattan")
+        .fit(X.astype(np.float32), None, weight, sample_ids=str_ids, subject_ids=subjects)
+        .partial_forget(subject_ids=[4, 7]),
+    )
+    yield (
+        "DBSCAN, csr, Chebyshev",
+        DBSCAN(2.0, min_samples=3, metric="chebyshev").fit(sp.csr_array(X)).partial_forget(np.arange(0, 60, 5)),
+    )
+
+
+def _bisecting_k_means() -> Iterator[tuple[str, Any]]:
+    X, _, weight, subjects = _table(60, 5)
+    yield "BisectingKMeans, dense", BisectingKMeans(5, random_state=0).fit(X).partial_forget([1, 30, 59])
+    yield (
+        "BisectingKMeans, float32, weights, subjects, by size",
+        BisectingKMeans(4, init="k-means++", n_init=2, random_state=1, bisecting_strategy="largest_cluster")
+        .fit(X.astype(np.float32), None, weight, subject_ids=subjects)
+        .partial_forget(subject_ids=[4, 7]),
+    )
 
 
 def _table(n: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -18,7 +18,8 @@
 //!   where with the sums Z of `x_l / g_l` and Z2 of its squares `q = floor(Z / n)`, `r = Z - q n`, and
 //!   `Q = Z2 - 2 q Z + n q^2`: integers, each converted to f64 once. The mean is the sum divided by the number of columns.
 //! * **Distance** of a row and a centre: the sum of `(x_l - c_l) * (x_l - c_l)`, from 0.0. A row's label is the centre
-//!   of the smallest distance, and of these the first.
+//!   of the smallest distance, and of these the first. (Sparse rows are ranked by inner products where a bound of their
+//!   error leaves no doubt, which changes no label: [`kernel`].)
 //! * **Centre** of a cluster with integer sums S and W: `(S_l * v_l) / (W * g_w)`, the integers converted to f64 first,
 //!   then rounded to the type of X. A cluster with W = 0 is empty.
 //! * **Relocation.** If clusters are empty after an E-step, they take, in their order, the rows farthest from the centre

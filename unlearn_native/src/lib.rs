@@ -2,6 +2,7 @@
 
 pub mod categories;
 pub mod chunked;
+pub mod dbscan;
 pub mod exact;
 pub mod forest;
 pub mod identity;

@@ -7,7 +7,7 @@ use _native::kmeans::grid::{Change, Grid, Sums};
 use _native::kmeans::kernel::{Centres, squared_distance};
 use _native::kmeans::model::{Algorithm, KMeansError, Model, Params, Path};
 use _native::kmeans::seed::{Init, Seeding};
-use _native::kmeans::table::{GoneTable, Rows, Scalar, SparseRows, Table};
+use _native::kmeans::table::{GoneTable, Row, Rows, Scalar, SparseRows, Table};
 use _native::values::Csr;
 
 const KEY: PrfKey = *b"0123456789abcdef0123456789abcdef";
@@ -27,6 +27,10 @@ impl<S: Scalar> Rows for Memory<S> {
 
     fn n_features(&self) -> usize {
         self.n_features
+    }
+
+    fn stored(&self, slot: usize) -> Row<'_, S> {
+        Row::Dense(&self.values[slot * self.n_features..(slot + 1) * self.n_features])
     }
 
     fn row<'a>(&'a self, slot: usize, _: &'a mut Vec<S>) -> &'a [S] {
@@ -442,11 +446,8 @@ fn results_do_not_depend_on_threads() {
     }
 }
 
-/// Sparse rows have the bits of dense ones.
-#[test]
-fn sparse_rows_equal_dense_rows() {
-    let mut random = Random(10);
-    let table = table(Data::Lattice, 120, &mut random);
+/// The entries of rows that are not 0.
+fn entries_of(table: &Memory<f64>) -> Csr<f64> {
     let d = table.n_features;
     let (mut indptr, mut indices, mut values) = (vec![0], Vec::new(), Vec::new());
     for row in table.values.chunks(d) {
@@ -456,21 +457,70 @@ fn sparse_rows_equal_dense_rows() {
         }
         indptr.push(i64::try_from(values.len()).unwrap());
     }
-    let entries = Csr::from_arrays(d, &indptr, &indices, &values).unwrap();
-    let tags: Vec<_> = (0..120).map(|slot| table.tag(slot)).collect();
-    let order = table.id_order();
-    let sparse = GoneTable {
-        rows: SparseRows {
-            entries: &entries,
-            n_features: d,
-        },
-        weights: None,
-        tags: &tags,
+    Csr::from_arrays(d, &indptr, &indices, &values).unwrap()
+}
+
+/// Evaluate `$body` with `$sparse` standing for the rows of a table without their zeros.
+macro_rules! with_sparse {
+    ($table:expr, $sparse:ident => $body:expr) => {{
+        let table = $table;
+        let (entries, n_features) = (&entries_of(table), table.n_features);
+        let tags: Vec<_> = (0..table.n_slots()).map(|slot| table.tag(slot)).collect();
+        let $sparse = &GoneTable {
+            rows: SparseRows {
+                entries,
+                n_features,
+            },
+            weights: Some(&table.weights),
+            tags: &tags,
+        };
+        $body
+    }};
+}
+
+/// Rows of a few small integers each in many columns, with ties and copies; some are far from the origin, where inner
+/// products tell the least.
+fn thin_rows(n_rows: usize, random: &mut Random) -> Memory<f64> {
+    let n_features = 160;
+    let mut table = Memory {
+        n_features,
+        values: vec![0.0; n_rows * n_features],
+        weights: vec![1.0; n_rows],
+        ids: (0..).take(n_rows).collect(),
+        n_threads: 1,
     };
-    for params in [params(5, Init::PlusPlus, 2), coreset(3, 40, 2)] {
-        let mut model = Model::new(params.clone(), KEY.into()).unwrap();
-        model.rebuild(&sparse).unwrap();
-        assert_eq!(model.digest(&order), fitted(&table, &params).digest(&order));
+    for (slot, row) in table.values.chunks_mut(n_features).enumerate() {
+        let far = if slot % 3 == 0 { 1e9 } else { 0.0 };
+        for _ in 0..4 {
+            row[8 * (slot % 5) + random.below(6)] = far + 1.0 + random.below(3) as f64;
+        }
+    }
+    table
+}
+
+/// Sparse rows have the bits of dense ones, whether they are compared by values or by columns, now and after deletions.
+#[test]
+fn sparse_rows_equal_dense_rows() {
+    let mut random = Random(10);
+    for mut table in [
+        table(Data::Lattice, 120, &mut random),
+        thin_rows(150, &mut random),
+    ] {
+        for params in [params(5, Init::PlusPlus, 2), coreset(3, 40, 2)] {
+            let mut model = Model::new(params.clone(), KEY.into()).unwrap();
+            with_sparse!(&table, sparse => model.rebuild(sparse).unwrap());
+            for step in 0..30 {
+                let order = table.id_order();
+                assert_eq!(
+                    model.digest(&order),
+                    fitted(&table, &params).digest(&order),
+                    "after {step} deletions"
+                );
+                let slot = u32::try_from(random.below(table.n_slots())).unwrap();
+                let gone = table.erase(&[slot]);
+                with_sparse!(&table, left => with_sparse!(&gone, gone => model.forget(left, vec![slot], gone).unwrap()));
+            }
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 """k-means that forgets exactly."""
 
-import math
 from copy import deepcopy
 from dataclasses import replace
 from numbers import Integral, Real
@@ -8,9 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 import sklearn.cluster
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin
 
-from skunlearn.base import ForgetMixin, fitted_attribute
+from skunlearn.base import fitted_attribute
+from skunlearn.cluster._centers import CentersMixin
 from skunlearn.cluster._kmeans_core import KMeansCore, KMeansState, engine_nbytes
 from skunlearn.guarantee import Guarantee
 from skunlearn.rows import RowStore
@@ -18,16 +17,11 @@ from skunlearn.transforms import ForgettingTransformerMixin
 from skunlearn.utils._sklearn_compat import (
     Interval,
     StrOptions,
-    check_sample_weight,
     effective_n_threads,
     fit_context,
-    validate_data,
 )
 
 __all__ = ["KMeans"]
-
-#: Rows at a time for which `score` holds the distances to all centres.
-_SCORED_ROWS = 8192
 
 
 class _Labels(fitted_attribute):
@@ -37,7 +31,7 @@ class _Labels(fitted_attribute):
         return self if model is None else _with_labels(model).labels_
 
 
-class KMeans(ClassNamePrefixFeaturesOutMixin, ForgettingTransformerMixin, ClusterMixin, ForgetMixin):
+class KMeans(ForgettingTransformerMixin, CentersMixin):
     """k-means clustering that forgets rows exactly.
 
     Every iteration of the run is kept as exact integer sums, and a deletion is pushed through all of them; only rows
@@ -237,75 +231,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, ForgettingTransformerMixin, Cluste
         """
         return self._fit_rows(X, None, sample_weight, sample_ids, subject_ids, forgettable=forgettable)
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, sample_ids: Any = None, subject_ids: Any = None
-    ) -> Self:
-        """Learn rows: the inverse of `partial_forget`. The model is then that of all rows, as if fitted at once.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-        y : Ignored
-            There for the interface.
-        sample_weight : float or array-like of shape (n_samples,), default=None
-            Weights, at least 0.
-        sample_ids : array-like of shape (n_samples,), int64 or str, default=None
-            Ids that are not live; required once the model is fitted. A forgotten id may come back.
-        subject_ids : array-like of shape (n_samples,), int64 or str, default=None
-            Whose row it is.
-
-        Returns
-        -------
-        self : object
-            The model, changed.
-
-        Raises
-        ------
-        DuplicateSampleError
-            If ids are live already; its attribute `ids` holds them. The model is unchanged.
-        MissingSampleIdsError
-            If the model is fitted and there are no `sample_ids`. The model is unchanged.
-        """
-        return self._learn_rows(X, None, sample_weight, sample_ids, subject_ids)
-
-    def fit_predict(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, sample_ids: Any = None, subject_ids: Any = None
-    ) -> np.ndarray:
-        """Cluster rows and return their labels.
-
-        Parameters
-        ----------
-        X, y, sample_weight, sample_ids, subject_ids
-            As in `fit`.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,), int32
-            Label of each row.
-        """
-        fitted = self.fit(X, None, sample_weight, sample_ids=sample_ids, subject_ids=subject_ids)
-        labels: np.ndarray = fitted.labels_
-        return labels
-
-    def fit_transform(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, sample_ids: Any = None, subject_ids: Any = None
-    ) -> Any:
-        """Cluster rows and return their distances to the centres.
-
-        Parameters
-        ----------
-        X, y, sample_weight, sample_ids, subject_ids
-            As in `fit`.
-
-        Returns
-        -------
-        distances : ndarray of shape (n_samples, n_clusters)
-            As of `transform`.
-        """
-        return self.fit(X, None, sample_weight, sample_ids=sample_ids, subject_ids=subject_ids)._transform(X)
-
     def predict(self, X: Any) -> np.ndarray:
         """Return the nearest centre of each row.
 
@@ -324,51 +249,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, ForgettingTransformerMixin, Cluste
         labels: np.ndarray = state.predict(self._check_X(self, X, reset=False), effective_n_threads())
         return labels
 
-    def transform(self, X: Any) -> np.ndarray:
-        """Return the distances of rows to the centres.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        distances : ndarray of shape (n_samples, n_clusters)
-            Euclidean distances, dense also where X is sparse; float32 where X and centres are.
-        """
-        return self._transform(X)
-
-    def _transform(self, X: Any) -> np.ndarray:
-        state = self._published()
-        return state.apply(self._check_X(self, X, reset=False))
-
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Return the negative of what `inertia_` would be on other rows with these centres.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-        y : Ignored
-            There for the interface.
-        sample_weight : float or array-like of shape (n_samples,), default=None
-            Weights.
-
-        Returns
-        -------
-        score : float
-            The sum, rounded once, of the negative weighted squared distances.
-        """
-        state = self._published()
-        X = self._check_X(self, X, reset=False)
-        weight = check_sample_weight(sample_weight, X, dtype=np.float64)
-        parts = []
-        for start in range(0, X.shape[0], _SCORED_ROWS):
-            nearest = state.distances(X[start : start + _SCORED_ROWS], effective_n_threads()).min(axis=1)
-            parts.append(math.fsum((weight[start : start + _SCORED_ROWS] * nearest * nearest).tolist()))
-        return -math.fsum(parts)
-
     @property
     def guarantee_(self) -> Guarantee:
         """What this model promises about the rows it forgot."""
@@ -381,16 +261,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, ForgettingTransformerMixin, Cluste
         if callable(self._require_live().params["init"]):
             return "a refit: init is a function of all rows"
         return "centres x iterations, and a look at rows whose label may change; a refit where a run starts elsewhere"
-
-    @property
-    def _n_features_out(self) -> int:
-        return len(self.cluster_centers_)
-
-    def _check_X(self, estimator: Any, X: Any, **options: Any) -> Any:
-        checked = validate_data(
-            estimator, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=options["reset"]
-        )
-        return (checked, None) if "y" in options else checked
 
     def _make_core(self, params: dict[str, Any], rows: RowStore) -> KMeansCore:
         return KMeansCore(type(self).__name__, params, rows)
@@ -406,12 +276,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, ForgettingTransformerMixin, Cluste
 
     def _core_nbytes(self, X: Any, n_classes: int, n_targets: int) -> int:
         return engine_nbytes(self.get_params(deep=False), *X.shape)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 def _with_labels(model: KMeans) -> KMeansState:

@@ -17,7 +17,15 @@ from skunlearn.rows import CsrRows, RowBlock, RowStore, as_native
 from skunlearn.transforms import TransformMap
 from skunlearn.utils._sklearn_compat import effective_n_threads
 
-__all__ = ["KMeansCore", "KMeansState", "algorithm_in_force", "coreset_size", "engine_nbytes", "n_runs"]
+__all__ = [
+    "KMeansCore",
+    "KMeansState",
+    "algorithm_in_force",
+    "check_magnitudes",
+    "coreset_size",
+    "engine_nbytes",
+    "n_runs",
+]
 
 #: Least number of rows for which "auto" takes a coreset, and how many times its size.
 _CORESET_FROM_ROWS = 30_000
@@ -67,6 +75,23 @@ def engine_nbytes(params: dict[str, Any], n_rows: int, n_features: int) -> int:
         return n_competing * (n_iter + 1) * (2 * n_rows + entry)
     members = coreset_size(params, n_features)
     return (params["full_passes"] + 1) * (2 * n_rows + entry) + n_competing * (n_iter + 1) * (2 * members + entry)
+
+
+def check_magnitudes(X: Any, weight: np.ndarray | None, dtype: np.dtype) -> None:
+    """Refuse rows whose squared distances, times the weight of any row, might not be finite."""
+    values = X.data if isinstance(X, CsrRows) or sp.issparse(X) else X
+    n_large = int(np.count_nonzero(np.abs(values) > _LARGEST_VALUE)) if dtype == np.float64 else 0
+    if n_large:
+        raise ValueError(
+            f"{n_large} of {values.size} values of X are larger than 2**400: squares of distances would not "
+            "be finite. Nothing was changed. Scale them."
+        )
+    n_heavy = 0 if weight is None else int(np.count_nonzero(weight > _LARGEST_WEIGHT))
+    if weight is not None and n_heavy:
+        raise ValueError(
+            f"{n_heavy} of {len(weight)} weights are larger than 2**200: weighted squared distances would not be "
+            "finite. Nothing was changed. Scale the weights."
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,22 +200,7 @@ class KMeansCore(Core):
 
     def check(self, incoming: IncomingRows) -> None:
         """Refuse rows whose squared distances, times the weight of any row, might not be finite."""
-        self._check_finite(incoming.X, incoming.weight)
-
-    def _check_finite(self, X: Any, weight: np.ndarray | None) -> None:
-        values = X.data if isinstance(X, CsrRows) or sp.issparse(X) else X
-        n_large = int(np.count_nonzero(np.abs(values) > _LARGEST_VALUE)) if self._dtype == np.float64 else 0
-        if n_large:
-            raise ValueError(
-                f"{n_large} of {values.size} values of X are larger than 2**400: squares of distances would not "
-                "be finite. Nothing was changed. Scale them."
-            )
-        n_heavy = 0 if weight is None else int(np.count_nonzero(weight > _LARGEST_WEIGHT))
-        if weight is not None and n_heavy:
-            raise ValueError(
-                f"{n_heavy} of {len(weight)} weights are larger than 2**200: weighted squared distances would not be "
-                "finite. Nothing was changed. Scale the weights."
-            )
+        check_magnitudes(incoming.X, incoming.weight, self._dtype)
 
     def _learn(self, block: RowBlock) -> None:
         if self._engine is None:
@@ -221,7 +231,7 @@ class KMeansCore(Core):
 
     def _rebuild(self, owner: Owner) -> None:
         for block in owner.rows.blocks():  # they may come from a file
-            self._check_finite(block.X, block.weight)
+            check_magnitudes(block.X, block.weight, self._dtype)
         self._rows, self._engine = None, None
 
     def is_settled(self) -> bool:

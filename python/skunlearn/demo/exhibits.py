@@ -9,7 +9,7 @@ from sklearn.preprocessing import scale
 from sklearn.svm import SVC
 
 from skunlearn.base import ForgetMixin
-from skunlearn.cluster import KMeans
+from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
@@ -131,4 +131,6 @@ EXHIBITS = (
     Exhibit(KMeans(10, random_state=0), "digits", digits),
     Exhibit(SISAClassifier(SVC(), random_state=0), "digits", digits, n_single=20, n_refits=3),
     Exhibit(make_pipeline(StandardScaler(random_state=0), Ridge()), "diabetes", diabetes),
+    Exhibit(DBSCAN(22.0), "digits", digits),
+    Exhibit(BisectingKMeans(10, random_state=0), "digits", digits, n_single=50, n_refits=5),
 )

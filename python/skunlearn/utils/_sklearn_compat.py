@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import _fit_context as fit_context
+from sklearn.cluster._bisect_k_means import _BisectingTree as BisectingTree
 from sklearn.tree._tree import Tree
 from sklearn.utils import get_tags, validation
 from sklearn.utils._indexing import _get_column_indices as column_indices
@@ -25,6 +26,7 @@ except ImportError:  # before it could be configured
 
 
 __all__ = [
+    "BisectingTree",
     "HasMethods",
     "Interval",
     "RealNotInt",

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ABI",
+    "DBSCAN",
     "CategoryCounts",
     "Forest",
     "KMeans",
@@ -189,6 +190,25 @@ class Forest:
 
 # kmeans
 @final
+class DBSCAN:
+    def __new__(cls, *, eps: float, min_samples: int, metric: str) -> DBSCAN: ...
+    def rebuild(self, store: RowStore, n_threads: int) -> None: ...
+    def learn(self, store: RowStore, first_slot: int, n_threads: int) -> None: ...
+    def forget(
+        self,
+        store: RowStore,
+        slots: _Slots,
+        X: NDArray[np.float64],
+        weight: NDArray[np.float64] | None,
+        n_threads: int,
+    ) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+    def labels(self, store: RowStore, n_threads: int) -> NDArray[np.int64]: ...
+    def cores(self, store: RowStore) -> NDArray[np.int64]: ...
+    def digest(self, store: RowStore) -> bytes: ...
+    def report(self) -> dict[str, int]: ...
+
 class KMeans:
     def __new__(
         cls,

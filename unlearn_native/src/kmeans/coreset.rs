@@ -23,11 +23,12 @@ use zeroize::Zeroizing;
 use super::draw::{self, RowDraw};
 use super::grid::{Change, Grid, Sums};
 use super::inertia::inertia;
-use super::kernel::{Centres, Points, squared_distance};
+use super::kernel::{Centres, Points, Search};
+use super::parts::{concat, in_parts};
 use super::replay::{Replay, StopRule, Work};
 use super::runs::{Runs, Setup};
 use super::slots::Erasure;
-use super::table::{Rows, Table};
+use super::table::{Row, Rows, Table};
 use crate::identity::PrfKey;
 use crate::math::{exp, ln};
 
@@ -61,12 +62,28 @@ struct Scales {
     mass: f64,
 }
 
+/// Phases of the roundings of spread and mass.
+#[derive(Clone, Copy, Debug)]
+struct Phases {
+    spread: f64,
+    mass: f64,
+}
+
+impl Phases {
+    fn new(key: &PrfKey) -> Self {
+        Self {
+            spread: draw::phase(key, "spread"),
+            mass: draw::phase(key, "mass"),
+        }
+    }
+}
+
 impl Scales {
-    fn new(reference: Points, grid: &Grid, total: &Sums, key: &PrfKey) -> Self {
+    fn new(reference: Points, grid: &Grid, total: &Sums, phases: Phases) -> Self {
         let centre = Centres::new(reference.clone(), reference.len());
         Self {
-            spread: coarse(inertia(grid, &centre, total), draw::phase(key, "spread")),
-            mass: coarse(grid.weight(total.weight_of(0)), draw::phase(key, "mass")),
+            spread: coarse(inertia(grid, &centre, total), phases.spread),
+            mass: coarse(grid.weight(total.weight_of(0)), phases.mass),
             reference,
         }
     }
@@ -124,8 +141,15 @@ struct MemberTable<'a, T> {
 impl<T: Table> Rows for MemberTable<'_, T> {
     type Scalar = T::Scalar;
 
+    const IS_SPARSE: bool = T::IS_SPARSE;
+
     fn n_features(&self) -> usize {
         self.table.n_features()
+    }
+
+    #[inline]
+    fn stored(&self, slot: usize) -> Row<'_, T::Scalar> {
+        self.table.stored(self.members[slot].slot as usize)
     }
 
     #[inline]
@@ -169,6 +193,7 @@ pub enum Reach {
 #[derive(Clone, Debug)]
 pub struct Coreset {
     params: CoresetParams,
+    phases: Phases,
     grid: Grid,
     /// All rows as one cluster.
     total: Sums,
@@ -188,10 +213,10 @@ impl Coreset {
     /// Derive everything from the rows of a table.
     pub fn new<T: Table>(params: CoresetParams, setup: Setup<'_>, table: &T) -> Self {
         let grid = Grid::new(table, setup.key);
-        let mut total = Sums::zero(1, table.n_features());
-        change_total(&mut total, &grid, table, 0, Change::Learn);
+        let total = total_of(&grid, table);
         let reference = smallest_tags(table);
-        let scales = Scales::new(mean_of(&reference, table), &grid, &total, setup.key);
+        let phases = Phases::new(setup.key);
+        let scales = Scales::new(mean_of(&reference, table), &grid, &total, phases);
         let (members, is_whole) = draw_members(&scales, params.size, setup, table);
         let mut coreset = Self {
             runs: Runs::new(
@@ -204,6 +229,7 @@ impl Coreset {
             full: Replay::default(),
             places: places_of(&members),
             params,
+            phases,
             grid,
             total,
             reference,
@@ -266,7 +292,7 @@ impl Coreset {
         } else {
             self.scales.reference.clone()
         };
-        let scales = Scales::new(reference, &self.grid, &self.total, setup.key);
+        let scales = Scales::new(reference, &self.grid, &self.total, self.phases);
         let has_changed = scales != self.scales;
         if has_changed {
             self.scales = scales;
@@ -503,26 +529,36 @@ impl Coreset {
 }
 
 /// Rows from this slot on that are drawn.
-fn drawn<'a, T: Table>(
-    scales: &'a Scales,
+fn drawn<T: Table>(
+    scales: &Scales,
     size: usize,
     key: &PrfKey,
     first: usize,
-    table: &'a T,
-) -> impl Iterator<Item = Member> + use<'a, T> {
+    table: &T,
+) -> Vec<Member> {
     let draw = RowDraw::coreset(key);
-    let mut scratch = Zeroizing::new(Vec::new());
-    (first..table.n_slots())
-        .filter(|&slot| table.is_effective(slot))
-        .filter_map(move |slot| {
-            let squared = squared_distance(table.row(slot, &mut scratch), &scales.reference);
-            let chance = scales.chance(size, table.weight(slot), squared);
-            let weight = table.weight(slot) / chance;
-            (draw.uniform(table.tag(slot)) < chance).then(|| Member {
-                slot: narrow(slot),
-                weight,
-            })
-        })
+    let reference = Centres::new(scales.reference.clone(), table.n_features());
+    concat(in_parts(
+        table.n_slots() - first,
+        table.n_threads(),
+        |part| {
+            let mut members = Vec::new();
+            let slots = part
+                .map(|place| first + place)
+                .filter(|&slot| table.is_effective(slot));
+            Search::default().distances(table, slots, &reference, |slot, squared| {
+                let weight = table.weight(slot);
+                let chance = scales.chance(size, weight, squared[0]);
+                if draw.uniform(table.tag(slot)) < chance {
+                    members.push(Member {
+                        slot: narrow(slot),
+                        weight: weight / chance,
+                    });
+                }
+            });
+            members
+        },
+    ))
 }
 
 /// Members of all rows, and whether they are all rows for want of draws.
@@ -532,7 +568,7 @@ fn draw_members<T: Table>(
     setup: Setup<'_>,
     table: &T,
 ) -> (Vec<Member>, bool) {
-    let members: Vec<_> = drawn(scales, size, setup.key, 0, table).collect();
+    let members = drawn(scales, size, setup.key, 0, table);
     if members.len() >= setup.n_clusters {
         return (members, false);
     }
@@ -563,17 +599,30 @@ fn change_total<T: Table>(total: &mut Sums, grid: &Grid, table: &T, first: usize
     }
 }
 
+/// All rows of a table as one cluster.
+fn total_of<T: Table>(grid: &Grid, table: &T) -> Sums {
+    grid.unweighted_total().unwrap_or_else(|| {
+        let mut total = Sums::zero(1, table.n_features());
+        change_total(&mut total, grid, table, 0, Change::Learn);
+        total
+    })
+}
+
 fn smallest_tags<T: Table>(table: &T) -> Vec<(u128, u32)> {
-    let mut tags: Vec<_> = table
-        .effective()
-        .map(|slot| (table.tag(slot), narrow(slot)))
-        .collect();
-    if tags.len() > N_REFERENCE {
-        tags.select_nth_unstable(N_REFERENCE);
-        tags.truncate(N_REFERENCE);
+    let mut smallest = Vec::with_capacity(2 * N_REFERENCE);
+    let mut largest = u128::MAX;
+    for slot in table.effective() {
+        let tag = table.tag(slot);
+        if tag <= largest {
+            smallest.push((tag, narrow(slot)));
+        }
+        if smallest.len() == 2 * N_REFERENCE {
+            keep_smallest(&mut smallest);
+            largest = smallest[N_REFERENCE - 1].0;
+        }
     }
-    keep_smallest(&mut tags);
-    tags
+    keep_smallest(&mut smallest);
+    smallest
 }
 
 fn keep_smallest(tags: &mut Vec<(u128, u32)>) {

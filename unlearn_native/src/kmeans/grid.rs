@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::draw;
 use super::kernel::Centres;
-use super::table::{Scalar, Table};
+use super::table::{Row, Scalar, Table};
 use crate::identity::PrfKey;
 
 /// Integers of a column have this many bits.
@@ -19,7 +19,8 @@ const ROUNDER: f64 = 6_755_399_441_055_744.0;
 /// The nearest integer of a number below 2^51, ties to even.
 #[inline]
 fn nearest_integer(number: f64) -> i64 {
-    (number + ROUNDER).to_bits().cast_signed() - ROUNDER.to_bits().cast_signed()
+    let bits = (number + ROUNDER).to_bits().cast_signed();
+    bits.wrapping_sub(ROUNDER.to_bits().cast_signed()) // within 2^52: it does not wrap
 }
 
 /// `2^exponent` for exponents of normal numbers.
@@ -81,15 +82,18 @@ impl Peak {
         draw::exponent(value, self.threshold).filter(|&exponent| exponent >= self.exponent)
     }
 
-    #[inline]
-    fn scan(&mut self, value: f64) {
-        if let Some(exponent) = self.exponent_at_peak(value) {
-            if exponent > self.exponent {
-                (self.exponent, self.n_rows) = (exponent, 0);
-                self.set_floor();
-            }
-            self.n_rows += 1;
+    /// Take the exponent of the largest magnitude; rows that have it are to be counted.
+    fn rise_to(&mut self, magnitude: f64) {
+        if let Some(exponent) = self.exponent_at_peak(magnitude) {
+            self.exponent = exponent;
+            self.set_floor();
         }
+    }
+
+    /// Count a value under the final exponent.
+    #[inline]
+    fn count(&mut self, value: f64) {
+        self.n_rows += u64::from(value.abs() >= self.floor);
     }
 
     /// Learn a value; whether the grid holds it.
@@ -184,6 +188,12 @@ fn weigh(weight: f64, value: f64) -> f64 {
     (weight * value).clamp(-f64::MAX, f64::MAX)
 }
 
+/// The larger of two magnitudes.
+#[inline]
+fn larger(left: f64, right: f64) -> f64 {
+    if right > left { right } else { left }
+}
+
 #[inline]
 fn is_unit(weight: f64) -> bool {
     crate::rows::is_one(weight)
@@ -211,31 +221,55 @@ impl Grid {
             weights: Peak::new(draw::weight_threshold(key)),
             moments: vec![Moments::default(); n_features],
         };
-        let mut scratch = Zeroizing::new(Vec::new());
+        grid.find_peaks(table);
         for slot in table.effective() {
-            grid.scan(table.row(slot, &mut scratch), table.weight(slot));
-        }
-        grid.set_steps();
-        for slot in table.effective() {
-            grid.add(
-                table.row(slot, &mut scratch),
-                table.weight(slot),
-                Change::Learn,
-            );
+            let (row, weight) = (table.stored(slot), table.weight(slot));
+            grid.count_peaks(row, weight);
+            grid.add(row, weight, Change::Learn);
         }
         grid
     }
 
-    fn scan<S: Scalar>(&mut self, row: &[S], weight: f64) {
-        for (peak, &value) in self.peaks.iter_mut().zip(row) {
-            peak.scan(value.into());
+    fn find_peaks<T: Table>(&mut self, table: &T) {
+        let mut largest = vec![0.0; self.peaks.len()];
+        let mut largest_weighted = self.weighted.as_ref().map(|_| largest.clone());
+        let mut largest_weight = 0.0;
+        for slot in table.effective() {
+            let (row, weight) = (table.stored(slot), table.weight(slot));
+            row.each(&mut largest, |largest, value| {
+                *largest = larger(*largest, value.abs());
+            });
+            if let Some(kept) = &mut largest_weighted {
+                row.each(kept, |largest, value| {
+                    *largest = larger(*largest, weigh(weight, value).abs());
+                });
+            }
+            largest_weight = larger(largest_weight, weight);
+        }
+        for (peak, largest) in self.peaks.iter_mut().zip(largest) {
+            peak.rise_to(largest);
         }
         if let Some(weighted) = &mut self.weighted {
-            for (peak, &value) in weighted.peaks.iter_mut().zip(row) {
-                peak.scan(weigh(weight, value.into()));
+            for (peak, largest) in weighted
+                .peaks
+                .iter_mut()
+                .zip(largest_weighted.into_iter().flatten())
+            {
+                peak.rise_to(largest);
             }
         }
-        self.weights.scan(weight);
+        self.weights.rise_to(largest_weight);
+        self.set_steps();
+    }
+
+    fn count_peaks<S: Scalar>(&mut self, row: Row<'_, S>, weight: f64) {
+        row.each(&mut self.peaks, Peak::count);
+        if let Some(weighted) = &mut self.weighted {
+            row.each(&mut weighted.peaks, |peak, value| {
+                peak.count(weigh(weight, value));
+            });
+        }
+        self.weights.count(weight);
     }
 
     fn set_steps(&mut self) {
@@ -254,9 +288,8 @@ impl Grid {
         slots: impl Iterator<Item = usize>,
         change: Change,
     ) -> bool {
-        let mut scratch = Zeroizing::new(Vec::new());
         for slot in slots.filter(|&slot| table.is_effective(slot)) {
-            let (row, weight) = (table.row(slot, &mut scratch), table.weight(slot));
+            let (row, weight) = (table.stored(slot), table.weight(slot));
             if !self.shift_peaks(row, weight, change) {
                 return false;
             }
@@ -265,37 +298,45 @@ impl Grid {
         true
     }
 
-    fn shift_peaks<S: Scalar>(&mut self, row: &[S], weight: f64, change: Change) -> bool {
+    fn shift_peaks<S: Scalar>(&mut self, row: Row<'_, S>, weight: f64, change: Change) -> bool {
         let mut holds = self.weighted.is_some() || is_unit(weight);
-        for (peak, &value) in self.peaks.iter_mut().zip(row) {
-            holds &= change.apply(peak, value.into());
-        }
+        row.each(&mut self.peaks, |peak, value| {
+            holds &= change.apply(peak, value);
+        });
         if let Some(weighted) = &mut self.weighted {
-            for (peak, &value) in weighted.peaks.iter_mut().zip(row) {
-                holds &= change.apply(peak, weigh(weight, value.into()));
-            }
+            row.each(&mut weighted.peaks, |peak, value| {
+                holds &= change.apply(peak, weigh(weight, value));
+            });
         }
         holds & change.apply(&mut self.weights, weight)
     }
 
-    fn add<S: Scalar>(&mut self, row: &[S], weight: f64, change: Change) {
+    fn add<S: Scalar>(&mut self, row: Row<'_, S>, weight: f64, change: Change) {
         let sign = change.sign();
         self.n_rows = match change {
             Change::Learn => self.n_rows + 1,
             Change::Forget => self.n_rows - 1,
         };
-        for (column, (moments, &value)) in self.moments.iter_mut().zip(row).enumerate() {
-            let integer = i128::from(nearest_integer(value.into() * self.inverses[column]));
-            let square = sign * integer * integer;
-            moments.values += sign * integer;
-            moments.squares += square;
-            moments.products += match &self.weighted {
-                None => square,
-                Some(weighted) => {
-                    let product = weigh(weight, value.into()) * weighted.inverses[column];
-                    sign * integer * i128::from(nearest_integer(product))
+        let is_unweighted = self.weighted.is_none();
+        row.each_with(
+            &mut self.moments,
+            &self.inverses,
+            |moments, inverse, value| {
+                let integer = i128::from(nearest_integer(value * inverse));
+                let square = sign * integer * integer;
+                moments.values += sign * integer;
+                moments.squares += square;
+                if is_unweighted {
+                    moments.products += square;
                 }
-            };
+            },
+        );
+        if let Some(weighted) = &self.weighted {
+            row.each_column(|column, value| {
+                let integer = i128::from(nearest_integer(value * self.inverses[column]));
+                let product = nearest_integer(weigh(weight, value) * weighted.inverses[column]);
+                self.moments[column].products += sign * integer * i128::from(product);
+            });
         }
     }
 
@@ -358,6 +399,21 @@ impl Grid {
         (self.weighted_steps(), self.weights.step())
     }
 
+    /// All rows as one cluster, from the moments; None if any has a weight other than 1.
+    pub(super) fn unweighted_total(&self) -> Option<Sums> {
+        let n_rows = i128::from(self.n_rows);
+        self.weighted.is_none().then(|| Sums {
+            values: self
+                .moments
+                .iter()
+                .map(|moments| moments.values)
+                .collect::<Vec<_>>()
+                .into(),
+            weights: vec![n_rows * i128::from(self.weight_integer(1.0))],
+            is_stale: vec![true],
+        })
+    }
+
     /// The integers of a row, times its weight, one a column.
     #[inline]
     fn integers<'a, S: Scalar>(
@@ -375,8 +431,8 @@ impl Grid {
     }
 
     #[inline]
-    fn weight_integer(&self, weight: f64) -> i128 {
-        i128::from(nearest_integer(weight * self.weights.inverse()))
+    fn weight_integer(&self, weight: f64) -> i64 {
+        nearest_integer(weight * self.weights.inverse())
     }
 
     /// A sum of weights.
@@ -413,12 +469,51 @@ impl Grid {
 }
 
 /// Integer sums of the rows of clusters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Sums {
     /// Of weighted values, cluster by cluster.
     values: Zeroizing<Vec<i128>>,
     /// Of weights.
     weights: Vec<i128>,
+    /// Clusters that changed since their means were read.
+    is_stale: Vec<bool>,
+}
+
+/// Sums of a block of at most `Batch::ROWS` rows, in lanes of 64 bits.
+#[derive(Debug)]
+pub struct Batch {
+    values: Zeroizing<Vec<i64>>,
+    weights: Vec<i64>,
+}
+
+impl Batch {
+    /// Integers have 40 bits, so these do not overflow; nor do they leave the cache.
+    pub const ROWS: usize = 1 << 14;
+
+    /// Of no rows.
+    #[must_use]
+    pub fn zero(n_clusters: usize, n_features: usize) -> Self {
+        Self {
+            values: vec![0; n_clusters * n_features].into(),
+            weights: vec![0; n_clusters],
+        }
+    }
+
+    /// Add a row to a cluster.
+    #[inline]
+    pub fn add<S: Scalar>(&mut self, grid: &Grid, cluster: usize, row: Row<'_, S>, weight: f64) {
+        let d = grid.n_features();
+        let sums = &mut self.values[cluster * d..(cluster + 1) * d];
+        match &grid.weighted {
+            None => row.each_with(sums, &grid.inverses, |sum, inverse, value| {
+                *sum = sum.wrapping_add(nearest_integer(value * inverse));
+            }),
+            Some(weighted) => row.each_with(sums, &weighted.inverses, |sum, inverse, value| {
+                *sum = sum.wrapping_add(nearest_integer(weigh(weight, value) * inverse));
+            }),
+        }
+        self.weights[cluster] += grid.weight_integer(weight);
+    }
 }
 
 impl Sums {
@@ -428,7 +523,24 @@ impl Sums {
         Self {
             values: vec![0; n_clusters * n_features].into(),
             weights: vec![0; n_clusters],
+            is_stale: vec![true; n_clusters],
         }
+    }
+
+    /// Add a batch, which is empty afterwards.
+    pub fn absorb(&mut self, batch: &mut Batch) {
+        for (sum, term) in self.values.iter_mut().zip(batch.values.iter_mut()) {
+            *sum += i128::from(std::mem::take(term));
+        }
+        for (sum, term) in self.weights.iter_mut().zip(&mut batch.weights) {
+            *sum += i128::from(std::mem::take(term));
+        }
+        self.mark_stale();
+    }
+
+    /// Take the means of all clusters to have changed.
+    pub fn mark_stale(&mut self) {
+        self.is_stale.fill(true);
     }
 
     /// Add a row to a cluster, or take it out.
@@ -446,7 +558,8 @@ impl Sums {
         for (sum, integer) in sums.iter_mut().zip(grid.integers(row, weight)) {
             *sum += sign * integer;
         }
-        self.weights[cluster] += sign * grid.weight_integer(weight);
+        self.weights[cluster] += sign * i128::from(grid.weight_integer(weight));
+        self.is_stale[cluster] = true;
     }
 
     /// Clusters without weight.
@@ -460,21 +573,34 @@ impl Sums {
     /// Centres of the clusters, row by row; a cluster without weight keeps the one it had.
     #[must_use]
     pub fn means<S: Scalar>(&self, grid: &Grid, before: &Centres) -> Vec<f64> {
-        let (steps, weight_step) = grid.steps();
         let mut means = before.rows().to_vec();
-        let clusters = means
-            .chunks_exact_mut(steps.len())
-            .zip(self.values.chunks_exact(steps.len()));
-        for ((mean, sums), &weight) in clusters.zip(&self.weights) {
-            if weight == 0 {
-                continue;
-            }
-            let total = to_f64(weight) * weight_step;
-            for ((mean, &sum), step) in mean.iter_mut().zip(sums).zip(steps) {
-                *mean = S::rounded(to_f64(sum) * step / total);
-            }
+        for cluster in 0..self.weights.len() {
+            self.write_mean::<S>(cluster, grid, &mut means);
         }
         means
+    }
+
+    /// Bring means up to date that were read before, where no cluster is or was without weight.
+    pub fn refresh<S: Scalar>(&mut self, grid: &Grid, means: &mut [f64]) {
+        for cluster in 0..self.weights.len() {
+            if std::mem::take(&mut self.is_stale[cluster]) {
+                self.write_mean::<S>(cluster, grid, means);
+            }
+        }
+    }
+
+    fn write_mean<S: Scalar>(&self, cluster: usize, grid: &Grid, means: &mut [f64]) {
+        let (steps, weight_step) = grid.steps();
+        let weight = self.weights[cluster];
+        if weight == 0 {
+            return;
+        }
+        let total = to_f64(weight) * weight_step;
+        let mean = &mut means[cluster * steps.len()..(cluster + 1) * steps.len()];
+        let sums = self.values_of(cluster, steps.len());
+        for ((mean, &sum), step) in mean.iter_mut().zip(sums).zip(steps) {
+            *mean = S::rounded(to_f64(sum) * step / total);
+        }
     }
 
     /// Sums of weighted values of a cluster.

@@ -488,9 +488,10 @@ fn number(cluster: usize) -> i32 {
 /// Labels of rows, by these centres.
 pub fn predict<R: Rows>(rows: &R, n_rows: usize, centres: &Centres, n_threads: usize) -> Vec<i32> {
     concat(in_parts(n_rows, n_threads, |part| {
-        let mut labels = Vec::with_capacity(part.len());
-        Search::default().distances(rows, part, centres, |_, squared| {
-            labels.push(number(argmin(squared)));
+        let first = part.start;
+        let mut labels = vec![0; part.len()];
+        Search::default().nearest(rows, part, centres, |row, nearest| {
+            labels[row - first] = i32::from(nearest.label);
         });
         labels
     }))

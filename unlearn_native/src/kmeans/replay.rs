@@ -6,13 +6,13 @@
 
 use zeroize::Zeroizing;
 
-use super::grid::{Change, Grid, Sums};
+use super::grid::{Batch, Change, Grid, Sums};
 use super::inertia::inertia;
-use super::kernel::{Centres, Nearest, Search, pair_margins, squared_distance};
+use super::kernel::{Centres, Nearest, Search, pair_margins, shift, squared_distance};
 use super::parts::{concat, in_parts};
 use super::slots::{Erasure, Labels};
 use super::table::Table;
-use super::watch::{Due, Watch};
+use super::watch::{Due, Steps, Watch};
 
 /// When a run ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,6 +53,29 @@ struct Relabel {
     to: u16,
 }
 
+/// Labels that changed.
+enum Relabelled {
+    /// One by one.
+    These(Vec<Relabel>),
+    /// So many that only their number is known.
+    Many(u64),
+}
+
+/// What an entry knows of the rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Nothing.
+    Fresh,
+    /// Their labels at other centres.
+    Known,
+}
+
+/// How much shorter a squared way is that is worth a copy; above 1, for a fit copies already.
+const NEARER: f64 = 2.0;
+
+/// One row in so many may change its cluster before sums are made anew.
+const FEW_PER_ROW: usize = 8;
+
 /// One E-step.
 #[derive(Clone, Debug)]
 struct Entry {
@@ -78,48 +101,47 @@ impl Entry {
             watch: Watch::absent(n_slots),
             centres,
         };
-        let slots: Vec<_> = table.effective().map(narrow).collect();
-        let found = nearest_of_all(table, &slots, &entry.centres);
-        let mut scratch = Zeroizing::new(Vec::new());
-        for &(slot, nearest) in &found {
-            let slot = slot as usize;
-            entry.labels.set(slot, nearest.label);
-            let (row, weight) = (table.row(slot, &mut scratch), table.weight(slot));
-            entry
-                .sums
-                .change(grid, nearest.label.into(), row, weight, Change::Learn);
-        }
-        work.n_examined += found.len() as u64;
-        entry.watch.reset(&found, &entry.centres);
+        entry.examine_all(Scope::Fresh, table, grid, work);
         entry
     }
 
     /// The same rows, one iteration later: a copy, to be moved to the next centres.
     fn successor(&self) -> Self {
-        Self {
+        let mut successor = Self {
             n_changed: 0,
             shift: f64::NAN,
             ..self.clone()
-        }
+        };
+        successor.sums.mark_stale(); // whatever centres come next, they are none of the copy's
+        successor
     }
 
     /// Make this the E-step of other centres, on the rows that it knows. Returns the labels that changed.
     fn move_to<T: Table>(
         &mut self,
         centres: Centres,
+        steps: &Steps,
         table: &T,
         grid: &Grid,
         work: &mut Work,
-    ) -> Vec<Relabel> {
-        let due = self.watch.advance(&self.centres, &centres);
+    ) -> Relabelled {
+        let due = self.watch.advance(steps, &self.centres, &centres);
         self.centres = centres;
         match due {
-            Due::All => self.examine_all(table, grid, work),
+            Due::All => self.examine_all(Scope::Known, table, grid, work),
             Due::Tiers(due) => self.examine_due(due, table, grid, work),
         }
     }
 
-    fn examine_all<T: Table>(&mut self, table: &T, grid: &Grid, work: &mut Work) -> Vec<Relabel> {
+    /// Examine all rows that this entry knows, block by block.
+    fn examine_all<T: Table>(
+        &mut self,
+        scope: Scope,
+        table: &T,
+        grid: &Grid,
+        work: &mut Work,
+    ) -> Relabelled {
+        let n_features = table.n_features();
         let Self {
             centres,
             sums,
@@ -127,8 +149,51 @@ impl Entry {
             watch,
             ..
         } = self;
-        let slots: Vec<_> = watch.present().map(narrow).collect();
-        let found = nearest_of_all(table, &slots, centres);
+        let n_slots = labels.len();
+        let sample = sample_of(table, n_slots, centres);
+        let n_moving = sample
+            .iter()
+            .filter(|(slot, nearest)| labels.get(*slot) != nearest.label);
+        // Where many rows change their clusters, new sums are cheaper.
+        let is_fresh = scope == Scope::Fresh || n_moving.count() * FEW_PER_ROW > sample.len();
+        let mut margins: Vec<_> = sample.iter().map(|(_, nearest)| nearest.margin).collect();
+        watch.restart(n_slots, &mut margins, centres);
+        if is_fresh {
+            *sums = Sums::zero(centres.len(), n_features);
+        }
+        let mut batch = Batch::zero(centres.len(), n_features);
+        let mut relabelled = Vec::new();
+        let mut n_relabelled = 0;
+        for first in (0..n_slots).step_by(Batch::ROWS) {
+            let slots: Vec<_> = (first..n_slots.min(first + Batch::ROWS))
+                .filter(|&slot| table.is_effective(slot))
+                .map(narrow)
+                .collect();
+            let found = nearest_of_all(table, &slots, centres);
+            work.n_examined += found.len() as u64;
+            for (slot, nearest) in found {
+                let slot = slot as usize;
+                watch.place(slot, &nearest);
+                let (from, to) = (labels.get(slot), nearest.label);
+                if is_fresh {
+                    batch.add(grid, to.into(), table.stored(slot), table.weight(slot));
+                    n_relabelled += u64::from(from != to);
+                    labels.set(slot, to);
+                } else if from != to {
+                    relabelled.push(Relabel { slot, from, to });
+                }
+            }
+            if is_fresh {
+                sums.absorb(&mut batch);
+            }
+        }
+        if is_fresh {
+            return Relabelled::Many(if scope == Scope::Fresh {
+                0
+            } else {
+                n_relabelled
+            });
+        }
         let mut mover = Mover {
             table,
             grid,
@@ -136,13 +201,10 @@ impl Entry {
             labels,
             scratch: Zeroizing::new(Vec::new()),
         };
-        let relabelled = found
-            .iter()
-            .filter_map(|&(slot, nearest)| mover.relabel(slot as usize, nearest.label))
-            .collect();
-        work.n_examined += found.len() as u64;
-        watch.reset(&found, centres);
-        relabelled
+        for relabel in &relabelled {
+            mover.relabel(relabel.slot, relabel.to);
+        }
+        Relabelled::These(relabelled)
     }
 
     fn examine_due<T: Table>(
@@ -151,7 +213,7 @@ impl Entry {
         table: &T,
         grid: &Grid,
         work: &mut Work,
-    ) -> Vec<Relabel> {
+    ) -> Relabelled {
         let Self {
             centres,
             sums,
@@ -179,7 +241,7 @@ impl Entry {
             relabelled.extend(mover.relabel(slot, nearest.label));
             watch.place(slot, &nearest);
         });
-        relabelled
+        Relabelled::These(relabelled)
     }
 
     /// Learn the rows that the table has and this entry has not. Returns the first of their slots.
@@ -204,12 +266,23 @@ impl Entry {
         first
     }
 
-    /// Centres that follow from this E-step.
-    fn next_centres<T: Table>(&self, table: &T, grid: &Grid) -> Vec<f64> {
+    /// Centres that follow from this E-step. `last` are those that did so the last time, where they are known.
+    fn next_centres<T: Table>(
+        &mut self,
+        last: Option<&Centres>,
+        table: &T,
+        grid: &Grid,
+    ) -> Vec<f64> {
         let empty: Vec<_> = self.sums.empty().collect();
         if empty.is_empty() {
-            return self.sums.means::<T::Scalar>(grid, &self.centres);
+            let mut means = last.unwrap_or(&self.centres).rows().to_vec();
+            if last.is_none() {
+                self.sums.mark_stale();
+            }
+            self.sums.refresh::<T::Scalar>(grid, &mut means);
+            return means;
         }
+        self.sums.mark_stale();
         let mut sums = self.sums.clone();
         let mut scratch = Zeroizing::new(Vec::new());
         for (cluster, slot) in empty.iter().zip(self.farthest(empty.len(), table)) {
@@ -245,6 +318,18 @@ impl Entry {
         // A snapshot may be shared by the tiers of many entries: it counts once for each entry, as the centres.
         self.centres.nbytes() + self.sums.nbytes() + self.labels.nbytes() + self.watch.nbytes()
     }
+}
+
+/// Nearest centres of every so manieth row.
+fn sample_of<T: Table>(table: &T, n_slots: usize, centres: &Centres) -> Vec<(usize, Nearest)> {
+    let slots = (0..n_slots)
+        .step_by(Watch::stride(n_slots))
+        .filter(|&slot| table.is_effective(slot));
+    let mut sample = Vec::new();
+    Search::default().nearest(table, slots, centres, |slot, nearest| {
+        sample.push((slot, nearest));
+    });
+    sample
 }
 
 /// Nearest centres of many rows, in the order of their slots here.
@@ -325,8 +410,10 @@ impl Replay {
                 self.entries[number].shift = f64::NAN; // there are no next centres
                 return;
             }
-            let entry = &mut self.entries[number];
-            centres = Centres::new(entry.next_centres(table, grid), table.n_features());
+            let (entries, rest) = self.entries.split_at_mut(number + 1);
+            let entry = &mut entries[number];
+            let last = rest.first().map(|next| &next.centres);
+            centres = Centres::new(entry.next_centres(last, table, grid), table.n_features());
             entry.shift = shift(&entry.centres, &centres);
         }
     }
@@ -362,16 +449,57 @@ impl Replay {
         if self.entries[number].centres == centres {
             return;
         }
-        let relabelled = self.entries[number].move_to(centres, table, grid, &mut self.work);
-        self.work.n_relabelled += relabelled.len() as u64;
-        for Relabel { slot, from, to } in relabelled {
-            if let Some(before) = number.checked_sub(1) {
-                let before = self.entries[before].labels.get(slot);
-                self.entries[number].count_change(before, from, to);
+        let mut steps = Steps::between(&self.entries[number].centres, &centres);
+        let is_copied = self.is_nearer_before(number, &steps);
+        if is_copied {
+            self.entries[number] = self.entries[number - 1].successor();
+            steps = Steps::between(&self.entries[number].centres, &centres);
+        }
+        let relabelled = self.entries[number].move_to(centres, &steps, table, grid, &mut self.work);
+        match relabelled {
+            Relabelled::These(relabelled) => {
+                self.work.n_relabelled += relabelled.len() as u64;
+                for relabel in relabelled {
+                    self.count_change(number, &relabel, is_copied);
+                }
             }
-            if let Some(after) = self.entries.get_mut(number + 1) {
-                let label = after.labels.get(slot);
-                after.count_change(label, from, to);
+            Relabelled::Many(n_relabelled) => {
+                self.work.n_relabelled += n_relabelled;
+                self.recount(number);
+            }
+        }
+        if is_copied {
+            self.recount(number + 1);
+        }
+    }
+
+    /// Whether these steps from an entry to its new centres are much longer than the way there from the entry before.
+    /// Then a copy of that one is the better start, and following a change never costs much more than a fit.
+    fn is_nearer_before(&self, number: usize, steps: &Steps) -> bool {
+        number > 0 && NEARER * self.entries[number - 1].shift < steps.sum_of_squares()
+    }
+
+    /// Account for a label that changed in an entry; the next one may be of rows before the change of the entry's.
+    fn count_change(&mut self, number: usize, relabel: &Relabel, is_copied: bool) {
+        let &Relabel { slot, from, to } = relabel;
+        if let Some(before) = number.checked_sub(1) {
+            let before = self.entries[before].labels.get(slot);
+            self.entries[number].count_change(before, from, to);
+        }
+        if let Some(after) = self.entries.get_mut(number + 1).filter(|_| !is_copied) {
+            let label = after.labels.get(slot);
+            after.count_change(label, from, to);
+        }
+    }
+
+    /// Count anew in how many rows the labels of an entry, where there is one, and those of its neighbours differ.
+    fn recount(&mut self, number: usize) {
+        for number in [number, number + 1] {
+            if number > 0 && number < self.entries.len() {
+                let n_changed = self.entries[number]
+                    .labels
+                    .n_different(&self.entries[number - 1].labels);
+                self.entries[number].n_changed = n_changed;
             }
         }
     }
@@ -441,11 +569,6 @@ impl Replay {
         }
     }
 
-    /// Drop all entries: the next start is another one.
-    pub fn clear(&mut self) {
-        self.entries.clear();
-    }
-
     /// What was done since the last call.
     pub fn take_work(&mut self) -> Work {
         std::mem::take(&mut self.work)
@@ -489,11 +612,4 @@ impl Entry {
         self.n_changed += u64::from(other != to);
         self.n_changed -= u64::from(other != from);
     }
-}
-
-/// Sum over centres of the squared ways from one to the other.
-fn shift(from: &Centres, to: &Centres) -> f64 {
-    (0..from.len()).fold(0.0, |sum, cluster| {
-        sum + squared_distance(from.row(cluster), to.row(cluster))
-    })
 }

@@ -39,10 +39,7 @@ impl Run {
     fn follow<T: Table>(&mut self, rule: StopRule, table: &T, grid: &Grid) -> bool {
         let start = self.seeding.start(table);
         let has_moved = !bits(&start).eq(bits(&self.start));
-        if has_moved {
-            // Runs from two starts have nothing in common: the bounds of the old one would only be in the way.
-            self.replay.clear();
-        }
+        // Runs from two starts may soon meet; as long as they do not, each entry follows from the one before.
         self.replay.run(&start, rule, table, grid);
         self.start = start;
         has_moved

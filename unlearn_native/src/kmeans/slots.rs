@@ -134,6 +134,22 @@ impl Labels {
         }
     }
 
+    /// Number of rows, of those that both have, whose labels differ.
+    #[must_use]
+    pub fn n_different(&self, other: &Self) -> u64 {
+        match (&self.high, &other.high) {
+            (Some(high), Some(other_high)) => {
+                let rows = self
+                    .low
+                    .iter()
+                    .zip(high)
+                    .zip(other.low.iter().zip(other_high));
+                rows.filter(|(left, right)| left != right).count() as u64
+            }
+            _ => n_different(&self.low, &other.low),
+        }
+    }
+
     /// Mirror an erasure.
     pub fn erase(&mut self, erasure: &Erasure) {
         erasure.apply(&mut self.low);
@@ -147,6 +163,21 @@ impl Labels {
     pub fn nbytes(&self) -> usize {
         self.low.capacity() + self.high.as_ref().map_or(0, Vec::capacity)
     }
+}
+
+/// Number of places where bytes differ, counted in bytes first, so that many go at once.
+fn n_different(left: &[u8], right: &[u8]) -> u64 {
+    let n = left.len().min(right.len());
+    let blocks = left[..n].chunks(128).zip(right[..n].chunks(128));
+    blocks
+        .map(|(left, right)| {
+            let differing = left
+                .iter()
+                .zip(right)
+                .map(|(left, right)| u8::from(left != right));
+            u64::from(differing.fold(0_u8, u8::wrapping_add)) // at most 128
+        })
+        .sum()
 }
 
 #[cfg(test)]

@@ -25,13 +25,97 @@ impl Scalar for f32 {
     }
 }
 
+/// Values of one row: all of them, or those that are not 0.
+#[derive(Clone, Copy, Debug)]
+pub enum Row<'r, S> {
+    /// By column.
+    Dense(&'r [S]),
+    /// The others are 0.
+    Sparse {
+        /// Ascending.
+        columns: &'r [u32],
+        /// As many.
+        values: &'r [S],
+    },
+}
+
+impl<'r, S: Scalar> Row<'r, S> {
+    /// Give `visit` each value with what is kept of its column; values of 0 may be left out.
+    #[inline]
+    pub fn each<A>(self, kept: &mut [A], mut visit: impl FnMut(&mut A, f64)) {
+        match self {
+            Self::Dense(row) => kept
+                .iter_mut()
+                .zip(row)
+                .for_each(|(kept, &value)| visit(kept, value.into())),
+            Self::Sparse { .. } => self
+                .entries()
+                .for_each(|(column, value)| visit(&mut kept[column], value)),
+        }
+    }
+
+    /// The same, and a number of the column.
+    #[inline]
+    pub fn each_with<A>(
+        self,
+        kept: &mut [A],
+        numbers: &[f64],
+        mut visit: impl FnMut(&mut A, f64, f64),
+    ) {
+        match self {
+            Self::Dense(row) => {
+                for ((kept, &number), &value) in kept.iter_mut().zip(numbers).zip(row) {
+                    visit(kept, number, value.into());
+                }
+            }
+            Self::Sparse { .. } => {
+                for (column, value) in self.entries() {
+                    visit(&mut kept[column], numbers[column], value);
+                }
+            }
+        }
+    }
+
+    /// The same with the number of the column alone.
+    #[inline]
+    pub fn each_column(self, mut visit: impl FnMut(usize, f64)) {
+        match self {
+            Self::Dense(row) => (0..)
+                .zip(row)
+                .for_each(|(column, &value)| visit(column, value.into())),
+            Self::Sparse { .. } => self
+                .entries()
+                .for_each(|(column, value)| visit(column, value)),
+        }
+    }
+
+    /// Columns and values of a sparse row; nothing of another one.
+    #[inline]
+    pub fn entries(self) -> impl Iterator<Item = (usize, f64)> + 'r {
+        let (columns, values) = match self {
+            Self::Dense(_) => (&[][..], &[][..]),
+            Self::Sparse { columns, values } => (columns, values),
+        };
+        columns
+            .iter()
+            .zip(values)
+            .map(|(&column, &value)| (column as usize, value.into()))
+    }
+}
+
 /// Values of rows by slot.
 pub trait Rows: Sync {
     /// Type of a value.
     type Scalar: Scalar;
 
+    /// Whether rows are sparse.
+    const IS_SPARSE: bool = false;
+
     /// Number of columns.
     fn n_features(&self) -> usize;
+
+    /// A row as it is stored.
+    fn stored(&self, slot: usize) -> Row<'_, Self::Scalar>;
 
     /// All values of a row: in place or, of a sparse one, in `scratch`. So sparse rows get the bits of dense ones.
     fn row<'a>(&'a self, slot: usize, scratch: &'a mut Vec<Self::Scalar>) -> &'a [Self::Scalar];
@@ -73,6 +157,11 @@ impl<S: Scalar> Rows for &Chunked<S> {
     }
 
     #[inline]
+    fn stored(&self, slot: usize) -> Row<'_, S> {
+        Row::Dense(Chunked::row(self, slot))
+    }
+
+    #[inline]
     fn row<'a>(&'a self, slot: usize, _: &'a mut Vec<S>) -> &'a [S] {
         Chunked::row(self, slot)
     }
@@ -95,6 +184,11 @@ impl<S: Scalar> Rows for DenseRows<'_, S> {
     }
 
     #[inline]
+    fn stored(&self, slot: usize) -> Row<'_, S> {
+        Row::Dense(&self.values[slot * self.n_features..(slot + 1) * self.n_features])
+    }
+
+    #[inline]
     fn row<'a>(&'a self, slot: usize, _: &'a mut Vec<S>) -> &'a [S] {
         &self.values[slot * self.n_features..(slot + 1) * self.n_features]
     }
@@ -112,33 +206,27 @@ pub struct SparseRows<'v, S: Scalar> {
 impl<S: Scalar> Rows for SparseRows<'_, S> {
     type Scalar = S;
 
+    const IS_SPARSE: bool = true;
+
     fn n_features(&self) -> usize {
         self.n_features
     }
 
+    #[inline]
+    fn stored(&self, slot: usize) -> Row<'_, S> {
+        let (columns, values) = self.entries.row(slot);
+        Row::Sparse { columns, values }
+    }
+
     fn row<'a>(&'a self, slot: usize, scratch: &'a mut Vec<S>) -> &'a [S] {
         let (columns, values) = self.entries.row(slot);
-        scatter(
-            columns.iter().map(|&column| column as usize),
-            values,
-            self.n_features,
-            scratch,
-        )
+        scratch.clear();
+        scratch.resize(self.n_features, S::default());
+        for (&column, &value) in columns.iter().zip(values) {
+            scratch[column as usize] = value;
+        }
+        scratch
     }
-}
-
-fn scatter<'a, S: Scalar>(
-    columns: impl Iterator<Item = usize>,
-    values: &[S],
-    n_features: usize,
-    scratch: &'a mut Vec<S>,
-) -> &'a [S] {
-    scratch.clear();
-    scratch.resize(n_features, S::default());
-    for (column, &value) in columns.zip(values) {
-        scratch[column] = value;
-    }
-    scratch
 }
 
 /// The rows of a store.
@@ -155,8 +243,15 @@ pub struct StoreTable<'s, R> {
 impl<R: Rows> Rows for StoreTable<'_, R> {
     type Scalar = R::Scalar;
 
+    const IS_SPARSE: bool = R::IS_SPARSE;
+
     fn n_features(&self) -> usize {
         self.rows.n_features()
+    }
+
+    #[inline]
+    fn stored(&self, slot: usize) -> Row<'_, R::Scalar> {
+        self.rows.stored(slot)
     }
 
     #[inline]
@@ -199,8 +294,15 @@ pub struct GoneTable<'g, R> {
 impl<R: Rows> Rows for GoneTable<'_, R> {
     type Scalar = R::Scalar;
 
+    const IS_SPARSE: bool = R::IS_SPARSE;
+
     fn n_features(&self) -> usize {
         self.rows.n_features()
+    }
+
+    #[inline]
+    fn stored(&self, slot: usize) -> Row<'_, R::Scalar> {
+        self.rows.stored(slot)
     }
 
     #[inline]

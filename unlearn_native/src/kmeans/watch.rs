@@ -23,7 +23,7 @@ const ABSENT: u8 = u8::MAX;
 const MAX_TIERS: usize = 20;
 
 /// Margins that are drawn on to choose widths.
-const SAMPLE: usize = 20_000;
+const SAMPLE: usize = 8192;
 
 /// Rows that are as safe as each other.
 #[derive(Clone, Debug)]
@@ -99,6 +99,39 @@ pub struct Watch {
     others: Vec<f64>,
 }
 
+/// Upper bounds of the ways of all centres from one place to another.
+#[derive(Debug)]
+pub struct Steps {
+    bounds: Vec<f64>,
+}
+
+impl Steps {
+    /// From one place to another.
+    #[must_use]
+    pub fn between(from: &Centres, to: &Centres) -> Self {
+        Self::from_rows(from.rows(), to)
+    }
+
+    fn from_rows(from: &[f64], to: &Centres) -> Self {
+        let pairs = from
+            .chunks_exact(to.n_features())
+            .zip(to.rows().chunks_exact(to.n_features()));
+        let bounds = pairs.map(|(from, to)| {
+            let step = step(from, to);
+            if step.is_nan() { f64::INFINITY } else { step }
+        });
+        Self {
+            bounds: bounds.collect(),
+        }
+    }
+
+    /// Sum of their squares.
+    #[must_use]
+    pub fn sum_of_squares(&self) -> f64 {
+        self.bounds.iter().map(|step| step * step).sum()
+    }
+}
+
 /// The two longest of some steps.
 struct Longest {
     first: f64,
@@ -107,14 +140,13 @@ struct Longest {
 }
 
 impl Longest {
-    fn of(steps: impl Iterator<Item = f64>) -> Self {
+    fn of(steps: &Steps) -> Self {
         let mut longest = Self {
             first: 0.0,
             second: 0.0,
             cluster: 0,
         };
-        for (cluster, step) in steps.enumerate() {
-            let step = if step.is_nan() { f64::INFINITY } else { step };
+        for (cluster, &step) in steps.bounds.iter().enumerate() {
             if step > longest.first {
                 longest.second = longest.first;
                 (longest.first, longest.cluster) = (step, cluster);
@@ -182,17 +214,20 @@ impl Watch {
             .map(|(slot, _)| slot)
     }
 
-    /// Start anew from the margins of all rows at these centres.
-    pub fn reset(&mut self, found: &[(u32, Nearest)], centres: &Centres) {
-        self.tiers = widths(found, centres.n_features())
+    /// Start anew at these centres, with widths for rows of margins like those of a sample. All rows are to be placed.
+    pub fn restart(&mut self, n_rows: usize, margins: &mut [f64], centres: &Centres) {
+        self.tiers = widths(n_rows, margins, centres.n_features())
             .map(|width| Tier::new(width, centres.snapshot()))
             .collect();
         self.hot.clear();
         self.clocks = vec![0.0; centres.len()];
         self.others = vec![0.0; centres.len()];
-        for (slot, nearest) in found {
-            self.place(*slot as usize, nearest);
-        }
+    }
+
+    /// Every how many rows one is drawn for a sample of margins.
+    #[must_use]
+    pub fn stride(n_rows: usize) -> usize {
+        n_rows.div_ceil(SAMPLE).max(1)
     }
 
     /// Append a row.
@@ -225,13 +260,10 @@ impl Watch {
         });
     }
 
-    /// Account for centres that move, and say what is due.
+    /// Account for centres that move by these steps, and say what is due.
     #[must_use]
-    pub fn advance(&mut self, from: &Centres, to: &Centres) -> Due {
-        let steps: Vec<_> = (0..to.len())
-            .map(|cluster| step(from.row(cluster), to.row(cluster)))
-            .collect();
-        let longest = Longest::of(steps.iter().copied());
+    pub fn advance(&mut self, steps: &Steps, from: &Centres, to: &Centres) -> Due {
+        let longest = Longest::of(steps);
         for (cluster, (clock, others)) in self.clocks.iter_mut().zip(&mut self.others).enumerate() {
             let other = if cluster == longest.cluster {
                 longest.second
@@ -239,22 +271,19 @@ impl Watch {
                 longest.first
             };
             *others = add_up(*others, other);
-            *clock = add_up(
-                *clock,
-                if steps[cluster].is_nan() {
-                    f64::INFINITY
-                } else {
-                    steps[cluster]
-                },
-            );
+            *clock = add_up(*clock, steps.bounds[cluster]);
         }
         let mut due = 0;
+        let mut seen: Option<(Arc<Points>, f64)> = None;
         for (number, tier) in self.tiers.iter_mut().enumerate() {
             tier.set_budget((tier.budget - longest.sum()).next_down());
             if tier.budget <= 0.0 {
-                let rows = tier.snapshot.chunks_exact(to.n_features()).enumerate();
-                let net = Longest::of(rows.map(|(cluster, row)| step(row, to.row(cluster))));
-                tier.set_budget((tier.width - net.sum()).next_down());
+                let net = match &seen {
+                    Some((snapshot, net)) if Arc::ptr_eq(snapshot, &tier.snapshot) => *net, // neighbours often share one
+                    _ => Longest::of(&Steps::from_rows(&tier.snapshot, to)).sum(),
+                };
+                seen = Some((Arc::clone(&tier.snapshot), net));
+                tier.set_budget((tier.width - net).next_down());
             }
             if tier.budget <= 0.0 {
                 due |= 1 << number;
@@ -376,23 +405,27 @@ impl Watch {
 const SCANNED: usize = 64;
 
 /// Widths of tiers: from just below a quantile of the margins, which many rows may share, doubling up to the median.
-fn widths(found: &[(u32, Nearest)], n_features: usize) -> impl Iterator<Item = f64> {
-    let stride = found.len().div_ceil(SAMPLE).max(1);
-    let mut margins: Vec<f64> = found
-        .iter()
-        .step_by(stride)
-        .map(|(_, nearest)| nearest.margin)
-        .collect();
-    margins.sort_unstable_by(f64::total_cmp);
-    let at = |rank: usize| margins.get(rank).copied().unwrap_or(1.0);
-    let median = at(margins.len() / 2);
+fn widths(
+    n_rows: usize,
+    margins: &mut [f64],
+    n_features: usize,
+) -> impl Iterator<Item = f64> + use<> {
+    let n_drawn = margins.len();
+    let mut at = |rank: usize| {
+        if rank < n_drawn {
+            *margins.select_nth_unstable_by(rank, f64::total_cmp).1
+        } else {
+            1.0
+        }
+    };
+    let median = at(n_drawn / 2);
     let (first, last) = if median > 0.0 && median.is_finite() {
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             clippy::cast_precision_loss
         )] // a rank
-        let rank = (margins.len() as f64 * hot_share(found.len(), n_features)) as usize;
+        let rank = (n_drawn as f64 * hot_share(n_rows, n_features)) as usize;
         (
             (0.99 * at(rank)).max(median / f64::from(1_u32 << (MAX_TIERS - 2))),
             median,
@@ -419,6 +452,18 @@ mod tests {
         }
     }
 
+    fn reset(watch: &mut Watch, found: &[(u32, Nearest)], centres: &Centres) {
+        let mut margins: Vec<_> = found.iter().map(|(_, nearest)| nearest.margin).collect();
+        watch.restart(found.len(), &mut margins, centres);
+        for (slot, nearest) in found {
+            watch.place(*slot as usize, nearest);
+        }
+    }
+
+    fn advance(watch: &mut Watch, from: &Centres, to: &Centres) -> Due {
+        watch.advance(&Steps::between(from, to), from, to)
+    }
+
     /// A row placed after the centres have moved is charged for the way that the tier has gone already.
     #[test]
     fn a_tier_charges_late_rows() {
@@ -435,12 +480,12 @@ mod tests {
         let at = |first: f64, second: f64, third: f64| Centres::new(vec![first, second, third], 1);
         let mut watch = Watch::absent(100);
         let start = at(0.0, 100.0, 200.0);
-        watch.reset(&found, &start);
+        reset(&mut watch, &found, &start);
 
         let middle = at(5.0, 100.0, 200.0);
         let end = at(5.0, 104.0, 200.0);
-        assert_eq!(watch.advance(&start, &middle), Due::Tiers(0));
-        assert_eq!(watch.advance(&middle, &end), Due::Tiers(0));
+        assert_eq!(advance(&mut watch, &start, &middle), Due::Tiers(0));
+        assert_eq!(advance(&mut watch, &middle, &end), Due::Tiers(0));
 
         assert!(watch.others[2] >= 9.0);
         assert!(watch.clocks[0] >= 5.0 && watch.clocks[1] >= 4.0);
@@ -452,10 +497,10 @@ mod tests {
         let found: Vec<_> = (0..100).map(|slot| (slot, nearest(10.0))).collect();
         let [together, parted] = [0.0, 1e-9].map(|x| Centres::new(vec![0.0, x, 50.0], 1));
         let mut watch = Watch::absent(100);
-        watch.reset(&found, &together);
+        reset(&mut watch, &found, &together);
 
-        assert_eq!(watch.advance(&together, &together), Due::Tiers(0));
-        assert_eq!(watch.advance(&together, &parted), Due::All);
+        assert_eq!(advance(&mut watch, &together, &together), Due::Tiers(0));
+        assert_eq!(advance(&mut watch, &together, &parted), Due::All);
     }
 
     /// Hot rows die with their rows and are renamed with those that move.
@@ -465,7 +510,7 @@ mod tests {
         found[3].1.margin = 1e-6;
         found[99].1.margin = 1e-6;
         let mut watch = Watch::absent(100);
-        watch.reset(&found, &Centres::new(vec![0.0, 50.0], 1));
+        reset(&mut watch, &found, &Centres::new(vec![0.0, 50.0], 1));
         assert_eq!(watch.n_hot(), 2);
 
         watch.erase(&Erasure::new(vec![3], 100));

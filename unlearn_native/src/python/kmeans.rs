@@ -75,6 +75,8 @@ macro_rules! with_table {
     }};
 }
 
+pub(super) use with_table;
+
 /// k-means over the rows of a store, which it mirrors slot by slot: it holds none of them.
 ///
 /// A call that says that the store is out of step, or that fails otherwise, is to be followed by `rebuild`.

@@ -11,6 +11,7 @@
 
 mod arrays;
 mod categories;
+mod dbscan;
 mod errors;
 mod exact;
 mod forest;
@@ -37,6 +38,8 @@ mod _native {
     use super::categories::CategoryCounts;
     #[pymodule_export]
     use super::categories::categorical_joint_log_likelihood;
+    #[pymodule_export]
+    use super::dbscan::PyDbscan;
     #[pymodule_export]
     use super::exact::round_sums;
     #[pymodule_export]

@@ -17,6 +17,7 @@ from skunlearn.digest import reference_fit, state_digest
 from skunlearn.exceptions import CategoryVanishedWarning, ClassVanishedWarning, SkunlearnWarning
 from skunlearn.utils.estimator_checks._models import (
     POSITIONAL_ATTRIBUTES,
+    answer,
     assert_equals_refit,
     assert_same,
     differences,
@@ -82,7 +83,7 @@ def _check_emptied(model: Any, X: np.ndarray, where: str) -> None:
     for what, read in (
         ("check_is_fitted", lambda: check_is_fitted(model)),
         ("release", model.release),
-        ("predict", lambda: model.predict(X) if hasattr(model, "predict") else model.transform(X)),
+        ("predict", lambda: answer(model, X)),
     ):
         try:
             read()
