@@ -81,6 +81,7 @@ def render(records: Iterable[Record]) -> dict[str, str]:
         "memory": _table(_MEMORY_HEAD, _memory, forgetting),
         "quality": _table(_QUALITY_HEAD, _quality, forgetting),
         "ids": _table(_IDS_HEAD, _ids, [run for run in runs if run["case"]["name"].startswith("ids/")]),
+        "cadence": _table(_CADENCE_HEAD, _cadence, [run for run in runs if _find(run, "forget_and_read")]),
         "gram": _table(_GRAM_HEAD, _gram, [run for run in runs if _find(run, "gram")]),
         "overhead": _table(_OVERHEAD_HEAD, _overhead, [run for run in runs if _find(run, "core_forget")]),
         "conditions": _conditions(runs) or _NO_RUN,
@@ -147,10 +148,14 @@ _IDS_HEAD = [
     "ids", "rows", "check of input", "build", "look-up, an id", "index bytes a row", "build, dict", "look-up, dict",
     "bytes a row, dict",
 ]  # fmt: skip
+_CADENCE_HEAD = [
+    "forest", "table", "rows x features", "read after", "a deletion, flushed", "a deletion, one row read",
+    "refit, scikit-learn", "refit, LightGBM", "LightGBM / flushed", "predict / scikit-learn's",
+]  # fmt: skip
 _GRAM_HEAD = [
     "table", "rows x features", "exact sums", "plain BLAS", "exact / plain", "fit", "fit, scikit-learn", "fit / fit",
 ]  # fmt: skip
-_OVERHEAD_HEAD = ["estimator", "partial_forget of a row", "core alone", "difference"]
+_OVERHEAD_HEAD = ["estimator", "table", "features", "partial_forget of a row", "core alone", "difference"]
 
 
 def _names(run: Record) -> Row:
@@ -236,6 +241,29 @@ def _ids(run: Record) -> list[Row]:
     ]
 
 
+def _cadence(run: Record) -> list[Row]:
+    """Means a deletion, with all the work that it leaves to the read or the flush."""
+    case, rows = run["case"], []
+    name = "`" + case["name"].partition("/")[2].rpartition("-")[0] + "`"
+    data = case["name"].rpartition("-")[2] + (" \\*" if run["is_loud"] else "")
+    entry = _find(run, "refit", "LightGBM")
+    peer, boosted = _median(run, "refit", "scikit-learn"), None if entry is None else _median(run, "refit", "LightGBM")
+    predict = _median(run, "predict") / _median(run, "predict", "scikit-learn")
+    for flushed in [e for e in run["measurements"] if e["operation"] == "forget_and_flush"]:
+        cadence = flushed["variant"]["cadence"]
+        read = _find(run, "forget_and_read", cadence=cadence)
+        assert read is not None
+        each, reading = (fmean(per_call(e, is_loud=run["is_loud"])) / cadence for e in (flushed, read))
+        cells = ["-", "-"] if boosted is None else [duration(boosted), ratio(boosted / each)]
+        rows.append(
+            [
+                name, data, f"{case['n']:,} x {case['d']:,}", f"{cadence:,}", duration(each), duration(reading),
+                duration(peer), *cells, f"{predict:.2f}",
+            ]
+        )  # fmt: skip
+    return rows
+
+
 def _gram(run: Record) -> list[Row]:
     case = run["case"]
     exact, plain = _median(run, "gram"), _median(run, "gram", "BLAS")
@@ -247,8 +275,9 @@ def _gram(run: Record) -> list[Row]:
 
 def _overhead(run: Record) -> list[Row]:
     whole, core = _median(run, "partial_forget"), _median(run, "core_forget")
-    name = f"`{run['case']['parameters']['estimator']}`" + (" \\*" if run["is_loud"] else "")
-    return [[name, duration(whole), duration(core), duration(whole - core)]]
+    case = run["case"]
+    names = [f"`{case['parameters']['estimator']}`", case["data"] + (" \\*" if run["is_loud"] else ""), str(case["d"])]
+    return [[*names, duration(whole), duration(core), duration(whole - core)]]
 
 
 # --- Markdown --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from skunlearn import naive_bayes
+from skunlearn import ensemble, naive_bayes
 
 MASK = 0x5A5A_A5A5_3C3C_C3C3
 N_ROWS, N_FEATURES = 64, 8
@@ -53,7 +53,7 @@ def fit(estimator: str, layout: str) -> Any:
         reveal(HIDDEN["weights"], "f8"),
     )
     rows = sp.csr_array(X) if layout == "csr" else X
-    model = getattr(naive_bayes, estimator)(classes=[0, 1])
+    model = getattr(naive_bayes if hasattr(naive_bayes, estimator) else ensemble, estimator)(classes=[0, 1])
     if estimator == "CategoricalNB":
         model.set_params(min_categories=2**14)
     model.fit(rows, np.arange(N_ROWS) % 2, weight, sample_ids=ids, subject_ids=subjects)
@@ -70,8 +70,22 @@ def needles(estimator: str) -> dict[str, np.ndarray]:
         categories.fill(0)
     else:
         values = HIDDEN["values"][:, 0]
-    hidden = {"values": values, **{name: HIDDEN[name] for name in ("ids", "subjects", "weights")}}
+    hidden = {
+        "values": values,
+        **single_values(estimator),
+        **{name: HIDDEN[name] for name in ("ids", "subjects", "weights")},
+    }
     return {name: np.sort(array[GONE]) for name, array in hidden.items()}
+
+
+def single_values(estimator: str) -> dict[str, np.ndarray]:
+    """Return two neighbours of a row as the float32 numbers that forests compare, still masked."""
+    if not hasattr(ensemble, estimator):
+        return {}
+    pairs = reveal(HIDDEN["values"], "f8")[:, :2].astype(np.float32)
+    masked_pairs = np.ascontiguousarray(pairs).view(np.uint64)[:, 0] ^ np.uint64(MASK)
+    pairs.fill(0)
+    return {"float32": masked_pairs}
 
 
 BUFFER = ctypes.create_string_buffer(PIECE + 8)  # the only place where memory is looked at
@@ -142,7 +156,8 @@ def main(estimator: str, layout: str) -> None:
     model.partial_forget(ids)
     ids.fill(0)
     del ids
-    model.class_count_  # noqa: B018
+    model.classes_, model.flush()
+    getattr(model, "class_count_", None)
     gc.collect()
     report(scan(wanted))
 

@@ -5,8 +5,10 @@ weights random doubles, labels and subjects random text. Each pattern is found b
 could not fail.
 """
 
+import copy
 import ctypes
 import gc
+import io
 import pickle
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -22,6 +25,7 @@ from sklearn.base import is_clusterer
 
 import skunlearn
 from skunlearn.cluster import BisectingKMeans, KMeans
+from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 from skunlearn.linear_model import LogisticRegression
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB
 
@@ -146,6 +150,9 @@ WORLDS = [
     (kmeans_of_two, "dense", "float64", "str"),
     (kmeans_of_two, "csr", "float32", "int64"),
     (bisecting_k_means_of_three, "dense", "float64", "int64"),
+    (RandomForestClassifier, "dense", "float64", "str"),
+    (RandomForestClassifier, "csr", "float32", "int64"),
+    (ExtraTreesClassifier, "dense", "float32", "int64"),
 ]
 worlds = pytest.mark.parametrize("kind", WORLDS, ids=lambda k: "-".join([k[0].__name__, *k[1:]]))
 
@@ -205,6 +212,46 @@ def test_no_pattern_of_rows_that_were_there_is_released(kind: Any) -> None:
     for n in range(N_ROWS):
         for pattern in (world.id_bytes[n], world.subjects[n].encode(), world.row_patterns[n]):
             assert pattern not in released
+
+
+@pytest.mark.parametrize(
+    "Forest", [RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor]
+)
+def test_no_number_of_a_forgotten_row_is_in_a_saved_forest(Forest: Any) -> None:
+    """Trees are made of numbers of rows: none of a forgotten one, as float64 or float32, is in any saved byte."""
+    rng = np.random.default_rng(23)
+    X = 1 + rng.random((N_ROWS, N_FEATURES))
+    y = (X.sum(axis=1) > 6).astype(int)
+    weight = 1 + rng.random(N_ROWS)
+    model = Forest(n_estimators=60, random_state=0).fit(X, y, weight)
+    single = X.astype(np.float32)
+    doubles = {v.tobytes() for v in (*X[GONE].ravel(), *single[GONE].astype(np.float64).ravel(), *weight[GONE])}
+    patterns = doubles | {v.tobytes() for v in single[GONE].ravel()}
+
+    def places() -> dict[str, bytes]:
+        joblib.dump(model, file := io.BytesIO())
+        return {
+            "pickle": pickle.dumps(model),
+            "joblib": file.getvalue(),
+            "copy": pickle.dumps(copy.deepcopy(model)),
+            "release": pickle.dumps(model.release()),
+            "trees": b"".join(pickle.dumps(tree.tree_) for tree in model.estimators_),
+            "arrays": arrays_of(model._live),
+        }
+
+    before = places()
+    in_pickle = sum(pattern in before["pickle"] for pattern in doubles)
+    assert in_pickle >= len(GONE) * N_FEATURES, "the control does not find the rows"
+    in_release = sum(pattern in before["release"] for pattern in doubles)
+    if Forest in (RandomForestClassifier, RandomForestRegressor):
+        assert in_release >= len(GONE), "the control finds no threshold"
+
+    model.partial_forget(GONE[:2])
+    model.predict(X[:1])  # the rest stays stale until something is saved
+    model.partial_forget(GONE[2:])
+
+    for name, content in places().items():
+        assert not any(pattern in content for pattern in patterns), f"a number of a forgotten row in: {name}"
 
 
 def test_freed_rows_are_zero_after_learning_and_forgetting_again() -> None:
@@ -321,8 +368,17 @@ SCAN = Path(__file__).with_name("canary_child.py")
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs /proc/self/mem of Linux")
-@pytest.mark.parametrize("estimator", ["BernoulliNB", "CategoricalNB"])
-@pytest.mark.parametrize("layout", ["dense", "csr"])
+@pytest.mark.parametrize(
+    ("estimator", "layout"),
+    [
+        ("BernoulliNB", "dense"),
+        ("BernoulliNB", "csr"),
+        ("CategoricalNB", "dense"),
+        ("CategoricalNB", "csr"),
+        ("RandomForestClassifier", "dense"),
+        ("ExtraTreesClassifier", "csr"),
+    ],
+)
 def test_no_pattern_is_in_the_memory_of_the_process(estimator: str, layout: str) -> None:
     """All of a child's own memory, after it forgot: no live copy of the rows, the ids or the weights.
 

@@ -8,6 +8,7 @@ what loads is a model like any other.
 
 import contextlib
 import json
+import os
 import pickle
 import random
 import struct
@@ -27,8 +28,16 @@ from skunlearn import persistence
 from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from skunlearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from skunlearn.exceptions import DamagedStateError, DegenerateRowsError, UnknownCategoryError
 from skunlearn.feature_selection import SelectKBest, VarianceThreshold
+from skunlearn.impute import SimpleImputer
 from skunlearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
@@ -36,15 +45,12 @@ from skunlearn.preprocessing import (
     KBinsDiscretizer,
     MaxAbsScaler,
     MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
     QuantileTransformer,
     RobustScaler,
     StandardScaler,
 )
-from skunlearn.impute import SimpleImputer
-from skunlearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, RidgeCV
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
-from skunlearn.neighbors import NearestCentroid
-from skunlearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from skunlearn.rows import RowStore
 
 pytestmark = [
@@ -53,6 +59,7 @@ pytestmark = [
 ]
 
 N_ROWS_LAYER, N_MODEL_LAYER = 92_000, 9_000
+N_FORESTS = int(os.environ.get("SKUNLEARN_DAMAGED_FORESTS", "1000"))
 _HEAD = struct.Struct("<8sHI")
 
 
@@ -106,6 +113,26 @@ def seeds() -> list[Any]:
         SelectKBest(k=1).fit(X, labels, sample_ids=names),
         BisectingKMeans(2, random_state=0).fit(X, sample_ids=names),
         DBSCAN(1.0, min_samples=2).fit(csr, None, weight, sample_ids=names[::-1]),
+        IsolationForest(n_estimators=2, max_samples=4, contamination=0.2, random_state=0).fit(X, sample_ids=names),
+        RandomForestClassifier(2, class_weight="balanced", categorical_features=[0], random_state=0).fit(X, y),
+        *forests()[:2],
+    ]
+
+
+def forests() -> list[Any]:
+    """Small forests that between them have missing values, weights, sparse rows and no rows."""
+    rng = np.random.default_rng(1)
+    X, y = rng.integers(0, 3, (7, 3)).astype(float), np.array([0, 1, 2, 0, 1, 2, 0])
+    holes = np.where(rng.random(X.shape) < 0.2, np.nan, X)
+    weight = np.array([1.0, 0.5, 0.0, 2.0, 1e300, 5e-324, 1.0])
+    names = ["", "a", "a\0", "ü", "🦀", "b", "c"]
+    labels = np.array(["x", "y", "z"])[y]
+    return [
+        RandomForestClassifier(3).fit(holes, labels, sample_ids=names, subject_ids=names[::-1]),
+        ExtraTreesRegressor(2, max_samples=0.5, min_samples_leaf=2).fit(holes.astype(np.float32), y / 3, weight),
+        RandomForestRegressor(2, max_depth=2).fit(sp.csr_array(X), y * 1e30, sample_ids=[4, 2, 0, 6, 1, 3, 5]),
+        ExtraTreesClassifier(2, criterion="entropy", classes=[0, 1, 2, 9]).fit(X, y, weight, sample_ids=names),
+        ExtraTreesClassifier(2).fit(holes, labels, sample_ids=names).partial_forget(names),
     ]
 
 
@@ -459,7 +486,10 @@ def attempt(tally: Tally, what: str, blob: bytes, read: Callable[[], Any]) -> An
 
 @pytest.fixture(scope="module")
 def prepared() -> list[tuple[Any, bytes, dict[str, Any], Layout, dict[str, Any]]]:
-    models = seeds()
+    return taken_apart(seeds())
+
+
+def taken_apart(models: list[Any]) -> list[tuple[Any, bytes, dict[str, Any], Layout, dict[str, Any]]]:
     blobs = [blob_of(model) for model in models]
     parts = [split(blob) for blob in blobs]
     return [
@@ -536,6 +566,31 @@ def test_damaged_models_are_refused_or_work(prepared: Any, record_property: Any)
     assert tally.loaded >= 0.02 * tally.inputs
     assert tally.used >= 100
     assert N_ROWS_LAYER + N_MODEL_LAYER >= 100_000
+
+
+def test_damaged_forests_are_refused_or_work(record_property: Any) -> None:
+    """Damaged forests (SKUNLEARN_DAMAGED_FORESTS, 1,000 by default): typed errors, no panic; all that load work."""
+    tally, rng, parts = Tally(), random.Random(22), taken_apart(forests())
+    for n in range(N_FORESTS):
+        model, blob, header, layout, params = parts[n % len(parts)]
+        what, damaged = mutated_forest(rng, blob, header, layout)
+        twin = attempt(tally, what, damaged, lambda m=model, d=damaged, p=params: load(m, d, p))
+        if twin is not None:
+            use(twin)
+            tally.used += 1
+
+    record_property("tally", str(tally))
+    print(f"forests: {tally}")  # noqa: T201
+    assert tally.structural >= 0.3 * tally.inputs
+    assert tally.loaded >= 0.02 * tally.inputs
+
+
+def mutated_forest(rng: random.Random, blob: bytes, header: dict[str, Any], layout: Layout) -> tuple[str, bytes]:
+    """Half of them damaged in the rows alone, which is what trees grow from."""
+    if rng.random() < 0.5:
+        return mutated_model(rng, blob, header, layout)
+    what, body = mutated_rows(rng, layout)
+    return what, persistence.seal(blob[: -4 - len(layout.body)] + body)
 
 
 def test_a_pickle_with_another_state_is_refused(prepared: Any) -> None:

@@ -14,8 +14,9 @@ from skunlearn.exceptions import (  # fmt: skip
     SampleIdValueError,
     UnknownSampleError,
 )
+from skunlearn.ids import parse_ids
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
-from skunlearn.rows import CsrRows, RowBlock, RowStore, parse_ids
+from skunlearn.rows import CsrRows, RowBlock, RowStore
 
 
 def store_of(X: Any, ids: Any, *, subjects: Any = None, weight: Any = None) -> RowStore:

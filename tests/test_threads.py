@@ -17,6 +17,7 @@ import pytest
 import skunlearn
 from skunlearn._faults import FAULT_POINTS, inject
 from skunlearn.cluster import BisectingKMeans, KMeans
+from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from skunlearn.linear_model import LogisticRegression, RidgeClassifier
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB
 
@@ -33,19 +34,23 @@ def bisecting_k_means_of_three(classes: Any = None) -> BisectingKMeans:
     return BisectingKMeans(3, random_state=0)
 
 
+def forest_of_four(classes: Any = None) -> RandomForestClassifier:
+    """Make a small forest under a key that two of them share; its leaves hold so many rows that each of them shows."""
+    return RandomForestClassifier(4, max_depth=2, random_state=0, classes=classes)
+
+
+def extra_trees_of_three(classes: Any = None) -> ExtraTreesClassifier:
+    """Make the other kind, which reads with two threads."""
+    return ExtraTreesClassifier(3, max_depth=1, n_jobs=2, random_state=0, classes=classes)
+
+
 estimators = pytest.mark.parametrize(
     "Estimator",
     [
-        BernoulliNB,
-        CategoricalNB,
-        GaussianNB,
-        LogisticRegression,
-        MultinomialNB,
-        RidgeClassifier,
-        kmeans_of_three,
-        bisecting_k_means_of_three,
+        BernoulliNB, CategoricalNB, GaussianNB, LogisticRegression, MultinomialNB, RidgeClassifier, kmeans_of_three,
+        bisecting_k_means_of_three, forest_of_four, extra_trees_of_three,
     ],
-)
+)  # fmt: skip
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 N_EACH = 24  # rows that each of two threads forgets
@@ -73,7 +78,7 @@ def make(Estimator: Any, **given: Any) -> Any:
 
 
 def answer_of(model: Any, X: np.ndarray) -> bytes:
-    names = ("predict_joint_log_proba", "decision_function", "transform")
+    names = ("predict_joint_log_proba", "decision_function", "transform", "predict_proba")
     return next(getattr(model, name) for name in names if hasattr(model, name))(X).tobytes()
 
 

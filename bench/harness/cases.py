@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from harness import datasets
+from harness.cadences import measure_cadences
 from harness.datasets import Table
 from harness.forgetting import Say, Sizes, measure_forgetting
 from harness.gram import measure_gram
@@ -14,8 +15,15 @@ from harness.overhead import measure_overhead
 from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
+from skunlearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from skunlearn.feature_selection import SelectKBest, VarianceThreshold
+from skunlearn.impute import SimpleImputer
 from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
@@ -23,15 +31,12 @@ from skunlearn.preprocessing import (
     KBinsDiscretizer,
     MaxAbsScaler,
     MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
     QuantileTransformer,
     RobustScaler,
     StandardScaler,
 )
-from skunlearn.impute import SimpleImputer
-from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
-from skunlearn.neighbors import NearestCentroid
-from skunlearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 __all__ = ["CASES", "N_CLUSTERS", "Case", "chosen"]
 
@@ -118,6 +123,8 @@ def _variance_threshold(name: str) -> tuple[Any, Table]:
 
 def _select_k_best(name: str) -> tuple[Any, Table]:
     return SelectKBest(k=5), datasets.labelled(name)
+
+
 def _one_hot_encoder(name: str) -> tuple[Any, Table]:
     return OneHotEncoder(handle_unknown="ignore"), datasets.categorical(name)
 
@@ -149,6 +156,10 @@ def _random_forest_of_few_rows(name: str) -> tuple[Any, Table]:
 
 def _random_forest_regressor(name: str) -> tuple[Any, Table]:
     return RandomForestRegressor(random_state=0), datasets.regression(name)
+
+
+def _isolation_forest(name: str) -> tuple[Any, Table]:
+    return IsolationForest(random_state=0), datasets.clustering(name)
 
 
 def _logistic_regression(name: str) -> tuple[Any, Table]:
@@ -196,6 +207,10 @@ def _forgetting(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Size
     return measure_forgetting(*make(name), sizes, say)
 
 
+def _cadences(estimator: Any, make: Callable[[str], Table], name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
+    return measure_cadences(estimator, make(name), sizes, say)
+
+
 def _gram(name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
     return measure_gram(*_linear_regression(name), sizes, say)
 
@@ -233,6 +248,7 @@ _FORGETTING = {
     "random_forest_classifier": (_random_forest, _FORESTS),
     "random_forest_classifier_share": (_random_forest_of_few_rows, _FORESTS),
     "random_forest_regressor": (_random_forest_regressor, ("diabetes", "california_housing", "ccpp", "bike_hour")),
+    "isolation_forest": (_isolation_forest, ("digits", "covtype_15k", "kddcup99_10pct", *_GENERATED)),
     "logistic_regression": (_logistic_regression, ("digits", "mushroom", "a9a", "adult", *_GENERATED[:2])),
     "ridge": (_ridge, _REGRESSION),
     "linear_discriminant_analysis": (_linear_discriminant_analysis, _LABELLED),
@@ -244,6 +260,24 @@ _FORGETTING = {
     "dbscan": (_dbscan, ("digits", "covtype_15k", "letter", "nycflights13")),
     "kmeans": (_kmeans, ("digits", "covtype_15k", "letter", "kddcup99_10pct", "nycflights13", *_GENERATED)),
 }
+#: Forests whose work is timed by cadence; the first at scikit-learn's defaults.
+_CADENCE_CLASSIFIERS = {
+    "defaults": RandomForestClassifier(random_state=0),
+    "depth_10": RandomForestClassifier(max_depth=10, random_state=0),
+    "share": RandomForestClassifier(max_samples=0.1, max_depth=15, random_state=0),
+    "extra_trees": ExtraTreesClassifier(random_state=0),
+}
+_CADENCE_REGRESSORS = {
+    "regressor": RandomForestRegressor(random_state=0),
+    "extra_trees_regressor": ExtraTreesRegressor(random_state=0),
+}
+_CADENCE_TABLES = ("digits", "online_shoppers", "adult", "diabetes130", "kddcup99_10pct")
+#: Variant, forest, what makes the table, table.
+_CADENCES = (
+    *((f"{v}-{name}", f, datasets.ordinal, name) for v, f in _CADENCE_CLASSIFIERS.items() for name in _CADENCE_TABLES),
+    *((f"{v}-late_flights", f, datasets.late_flights, "nycflights13") for v, f in _CADENCE_CLASSIFIERS.items()),
+    *((f"{v}-nycflights13", f, datasets.ordinal, "nycflights13") for v, f in _CADENCE_REGRESSORS.items()),
+)
 #: Families whose core reads the store, so that its share of a call cannot be timed beside it.
 _READ_THE_STORE = ("bisecting_k_means", "dbscan", "kmeans")
 
@@ -252,6 +286,10 @@ CASES = (
         Case(f"{family}/{name}", name, partial(_forgetting, make, name), is_quick=name in _QUICK_TABLES)
         for family, (make, names) in _FORGETTING.items()
         for name in names
+    ),
+    *(
+        Case(f"forest_cadence/{variant}", name, partial(_cadences, forest, make, name), is_quick=name == "digits")
+        for variant, forest, make, name in _CADENCES
     ),
     *(Case(f"ids/{kind}", "ids", partial(measure_ids, kind), is_quick=True) for kind in ("range", "int64", "str")),
     *(
@@ -262,6 +300,11 @@ CASES = (
         Case(f"overhead/{family}", "generated_1e4", partial(_overhead, make, "generated_1e4"), is_quick=True)
         for family, (make, _) in _FORGETTING.items()
         if family not in _READ_THE_STORE
+    ),
+    *(
+        Case(f"overhead/{family}_{table}", table, partial(_overhead, make, table))
+        for family, make in (("linear_regression", _linear_regression), ("ridge", _ridge))
+        for table in ("normal_1e5", "onehot_1e5")
     ),
 )
 

@@ -20,6 +20,7 @@ __all__ = [
     "classification",
     "clustering",
     "labelled",
+    "late_flights",
     "missing_file",
     "ordinal",
     "regression",
@@ -29,15 +30,23 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "a9a": "a9a_csr.npz",
     "adult": "adult.parquet",
+    "bank_marketing": "bank_marketing.parquet",
     "bike_hour": "bike_hour.parquet",
     "california_housing": "california_housing.parquet",
     "ccpp": "ccpp.parquet",
     "covtype_15k": "covtype_15k.parquet",
+    "diabetes130": "diabetes130.parquet",
+    "fertility254k": "fertility254k.parquet",
+    "flchain": "flchain.parquet",
+    "higgs_7500": "higgs_7500.parquet",
     "kddcup99_10pct": "kddcup99_10pct.parquet",
+    "lending_club": "lending_club.parquet",
     "letter": "letter.parquet",
+    "mpls_stops": "mpls_stops.parquet",
     "mushroom": "mushroom.parquet",
     "nycflights13": "nycflights13.parquet",
     "online_shoppers": "online_shoppers.parquet",
+    "satellite": "satellite.parquet",
 }
 
 
@@ -126,6 +135,12 @@ def ordinal(name: str) -> Table:
             codes = np.unique(values.astype(str).to_numpy(dtype=str), return_inverse=True)[1].astype(np.float64)
             columns.append(np.where(values.isna(), np.nan, codes))
     return Table(name, np.column_stack(columns), y)
+
+
+def late_flights(name: str) -> Table:
+    """Return the columns of nycflights13 with two classes: late by more than a quarter of an hour, or not."""
+    table = ordinal(name)
+    return Table(name, table.X, (table.y > 15).astype(np.int64))
 
 
 def classification(name: str) -> Table:

@@ -14,7 +14,19 @@ from harness.records import measurement
 from harness.sampling import Samples, interleaved, quiet
 from skunlearn import reference_fit, state_digest
 
-__all__ = ["FULL", "QUICK", "Sizes", "assert_exact", "measure_forgetting"]
+__all__ = [
+    "FULL",
+    "OURS",
+    "PEER",
+    "QUICK",
+    "SEED",
+    "Say",
+    "Sizes",
+    "Trial",
+    "assert_exact",
+    "changed_parameters",
+    "measure_forgetting",
+]
 
 OURS, PEER = "skunlearn", "scikit-learn"
 SEED = 0
@@ -39,7 +51,7 @@ QUICK = Sizes(n_rounds=3, n_singles=60, batches=(10, 100), n_reads=10, n_ids=100
 
 def measure_forgetting(estimator: Any, table: Table, sizes: Sizes, say: Say) -> dict[str, Any]:
     """Run the protocol on one estimator and one table, and return the body of its record."""
-    trial = _Trial(estimator, table, sizes)
+    trial = Trial(estimator, table, sizes)
     say(f"{trial.n:,} rows to learn, {len(trial.held_out[1]):,} held out")
     say(f"fit, {sizes.n_rounds} rounds")
     measurements = list(trial.fits())
@@ -75,7 +87,7 @@ def measure_forgetting(estimator: Any, table: Table, sizes: Sizes, say: Say) -> 
             "d": int(table.X.shape[1]),
             "n_classes": len(np.unique(table.y)) if is_classifier(estimator) else None,
             "layout": "dense" if isinstance(table.X, np.ndarray) else "csr",
-            "parameters": _changed_parameters(estimator),
+            "parameters": changed_parameters(estimator),
             "seed": SEED,
         },
         "measurements": measurements,
@@ -98,7 +110,7 @@ def assert_exact(model: Any, which: str) -> str:
     return f"{which}: state_digest equals that of reference_fit"
 
 
-class _Trial:
+class Trial:
     """One estimator on one table: rows to learn under ids, rows held out, and the operations on them."""
 
     def __init__(self, estimator: Any, table: Table, sizes: Sizes) -> None:
@@ -315,7 +327,7 @@ def _auc(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
     return {"auc": float(roc_auc_score(y, scores, multi_class="ovr"))}
 
 
-def _changed_parameters(estimator: Any) -> dict[str, Any]:
+def changed_parameters(estimator: Any) -> dict[str, Any]:
     """Return the parameters that are not at their default, in a form for JSON."""
     defaults = type(estimator)().get_params()
     changed = {k: v for k, v in estimator.get_params().items() if not np.array_equal(v, defaults[k])}

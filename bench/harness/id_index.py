@@ -10,7 +10,8 @@ import numpy as np
 from harness.forgetting import SEED, Say, Sizes
 from harness.records import measurement
 from harness.sampling import Samples, quiet
-from skunlearn.rows import Ids, RowStore, parse_ids
+from skunlearn.ids import Ids, parse_ids
+from skunlearn.rows import RowStore
 
 __all__ = ["measure_ids"]
 

@@ -4,7 +4,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 UNSET_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 #: Tells a case what was unset for it.
 _UNSET_FOR_CASE = "SKUNLEARN_BENCH_UNSET"
-_LIBRARIES = ("scikit-unlearn", "unlearn-native", "scikit-learn", "numpy", "scipy", "threadpoolctl")
+#: The last is a peer that need not be there.
+_LIBRARIES = ("scikit-unlearn", "unlearn-native", "scikit-learn", "numpy", "scipy", "threadpoolctl", "lightgbm")
 
 
 def environment_for_case(environ: Mapping[str, str]) -> dict[str, str]:
@@ -80,11 +81,19 @@ def software() -> dict[str, Any]:
     unset = os.environ.get(_UNSET_FOR_CASE, "")
     return {
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in _LIBRARIES},
+        "versions": {name: version(name) for name in _LIBRARIES if _is_installed(name)},
         "threadpool_info": pools,
         "environment": {name: os.environ.get(name) for name in THREAD_VARIABLES},
         "unset_for_the_run": unset.split(",") if unset else [],
     }
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def commit() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import _unlearn_native._native as _native
 from skunlearn._version import __version__
 
 #: What this package was written against; an integer says what is incompatible, where a version only says what is new.
-_ABI = 2
+_ABI = 3
 if _native.ABI != _ABI:
     raise ImportError(
         f"skunlearn {__version__} needs the native half with ABI {_ABI} and found ABI {_native.ABI}. Install both from "

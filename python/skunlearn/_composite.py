@@ -99,7 +99,10 @@ class CompositeMixin(ForgetMixin):
     def guarantee_(self) -> Guarantee:
         """What this model promises about the rows it forgot: what its weakest step does."""
         self._require_live()
-        of_steps = [step.guarantee_ for step in self._fitted_steps()]
+        try:
+            of_steps = [step.guarantee_ for step in self._fitted_steps()]
+        except DegenerateRowsError:
+            return Guarantee(kind="exact", basis="the rows that are left determine no model, and none is kept")
         return Guarantee(
             kind=weakest([g.kind for g in of_steps]) if of_steps else "exact",
             basis="; ".join(dict.fromkeys(g.basis for g in of_steps)) or "no step learns anything",
@@ -304,8 +307,7 @@ class OwnedModel:
     @property
     def part(self) -> Part:
         """The part of the composite's core."""
-        part: Part = self._parent.core.parts[self._position]  # type: ignore[union-attr]
-        return part
+        return self._composite.parts[self._position]
 
     # --- what is the composite's -------------------------------------------------------------------------------------
 
@@ -646,12 +648,17 @@ def wipe_values(block: RowBlock, *, but_not: RowBlock | None = None) -> None:
 
 
 def check_steps_are_ours(name: str, steps: list[tuple[str, Any]]) -> None:
-    """Refuse steps that cannot forget."""
+    """Refuse steps that cannot forget, and what a step cannot say without rows of its own."""
     foreign = [step for step, estimator in steps if not isinstance(estimator, ForgetMixin)]
     if foreign:
         raise ForeignStepError(
             f"{len(foreign)} of {len(steps)} steps of this {name} cannot forget rows, the first is {foreign[0]!r}. "
             "Nothing was changed. Use the class of the same name in skunlearn."
+        )
+    if any(getattr(estimator, "oob_score", False) for _, estimator in steps):
+        raise ValueError(
+            f"A step of this {name} has oob_score, which needs the rows that each tree left out, and a step keeps no "
+            "rows. Nothing was changed. Set oob_score=False, or cross-validate."
         )
 
 

@@ -28,13 +28,14 @@ from skunlearn.exceptions import (
     SampleIdValueError,
 )
 from skunlearn.guarantee import Guarantee
+from skunlearn.ids import IdKind, Ids, parse_ids
 from skunlearn.key import Key, key_from_random_state
 from skunlearn.live import VALUE_FREE_PARAMETERS, Core, ForgetReport, IncomingRows, LiveModel
-from skunlearn.rows import IdKind, Ids, RowStore, estimate_index_nbytes, estimate_rows_nbytes, parse_ids
+from skunlearn.rows import RowStore, estimate_index_nbytes, estimate_rows_nbytes
 from skunlearn.targets import Labels, Targets, Values
 from skunlearn.utils._sklearn_compat import check_sample_weight
 
-__all__ = ["ForgetMixin", "MemoryEstimate", "fitted_attribute"]
+__all__ = ["ForgetMixin", "MemoryEstimate", "SchemaAttribute", "fitted_attribute"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class fitted_attribute:
         return self if model is None else getattr(model._published(), self._name)
 
 
-class _SchemaAttribute(fitted_attribute):
+class SchemaAttribute(fitted_attribute):
     """An attribute that describes the columns; it outlives the last row."""
 
     def __get__(self, model: Any, owner: type | None = None) -> Any:
@@ -100,8 +101,8 @@ class ForgetMixin(BaseEstimator):
     #: Whether rows get a keyed tag each: for cores that draw random numbers.
     _tags_rows = False
 
-    n_features_in_ = _SchemaAttribute()
-    feature_names_in_ = _SchemaAttribute()
+    n_features_in_ = SchemaAttribute()
+    feature_names_in_ = SchemaAttribute()
 
     # --- what a subclass defines -------------------------------------------------------------------------------------
 

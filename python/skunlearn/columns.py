@@ -189,6 +189,33 @@ class Columns:
             )
         return TableRows(values, self.dtypes, tuple(lookups))
 
+    def with_numbers(self, table: TableRows) -> TableRows:
+        """Return rows to be read: what came as objects in a number column is numbers, and a missing value NaN.
+
+        Raises
+        ------
+        ValueError
+            If a number column holds text or other objects.
+        """
+        numeric = [j for j, dtype in enumerate(self.dtypes) if dtype not in CATEGORY_DTYPES]
+        as_objects = [j for j in numeric if table.lookups[j] is not None]
+        if not as_objects:
+            return table
+        values, dtypes, lookups, wrong = table.values.copy(), list(table.dtypes), list(table.lookups), 0
+        for j in as_objects:
+            distinct, places = table.distinct(j)
+            try:
+                values[:, j] = _numbers([NAN if is_missing(value) else value for value in distinct], places)
+            except ValueError:
+                wrong += 1
+            dtypes[j], lookups[j] = "float64", None
+        if wrong:
+            raise ValueError(
+                f"{wrong} of {len(numeric)} columns of X that were numbers when this model was fitted hold something "
+                "else. Nothing was changed. Convert them to numbers; None and NaN are missing values."
+            )
+        return TableRows(values, tuple(dtypes), tuple(lookups))
+
     def encode(self, rows: "TableRows | np.ndarray") -> np.ndarray:
         """Return rows as the store keeps them, giving codes to new values; `count` then has to follow."""
         if not isinstance(rows, TableRows):

@@ -202,7 +202,7 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
         return state.apply(self._check_X(self, X, reset=False))
 
     @property
-    def n_features_in_(self) -> int:  # type: ignore[override]
+    def n_features_in_(self) -> int:
         """Number of features."""
         return int(self._require_live().n_features)
 
@@ -223,8 +223,9 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
     def transformers_(self) -> list[tuple[str, Any, Any]]:
         """Fitted transformers with their columns; the remainder last."""
         live = self._require_live()
-        fitted = dict(zip([part.name for part in live.core.parts], self._fitted_steps(), strict=True))
-        specs = [*live.params["transformers"], ("remainder", live.params["remainder"], live.core.remainder)]
+        core: Any = live.core
+        fitted = dict(zip([part.name for part in core.parts], self._fitted_steps(), strict=True))
+        specs = [*live.params["transformers"], ("remainder", live.params["remainder"], core.remainder)]
         return [
             (name, fitted.get(name, step), columns)
             for name, step, columns in specs
@@ -249,6 +250,7 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
             If the rows that are left do not determine a transform.
         """
         live = self._require_live()
+        core: Any = live.core
         with live.lock:
             live.publish()
             twin = sklearn.compose.ColumnTransformer(**live.params)
@@ -260,9 +262,9 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
             twin._columns = [columns for _, _, columns in live.params["transformers"]]
             twin._transformer_to_input_indices = {
                 **self._transformer_to_input_indices,
-                "remainder": list(live.core.remainder),
+                "remainder": list(core.remainder),
             }
-            twin._remainder = ("remainder", twin.remainder, list(live.core.remainder))
+            twin._remainder = ("remainder", twin.remainder, list(core.remainder))
             twin.sparse_output_, twin.output_indices_ = self.sparse_output_, self.output_indices_
             twin.n_features_in_ = live.n_features
             if live.feature_names is not None:
@@ -290,12 +292,15 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
         has_y, y = "y" in options, options.pop("y", None)
         check_feature_names(estimator, X, reset=options["reset"])
         given = X
-        X = as_rows(X, is_table=not options["reset"] and estimator._live.rows.columns is not None)
+        columns = None if options["reset"] else estimator._live.rows.columns
+        X = as_rows(X, is_table=columns is not None)
+        if columns is not None and X.shape[1] == len(columns.dtypes):
+            X = columns.with_numbers(X)
         if options["reset"]:
             estimator.__dict__["n_features_in_"] = X.shape[1]
             estimator.__dict__["_resolved"] = [
-                (name, step, column_indices(given, columns(given) if callable(columns) else columns))
-                for name, step, columns in estimator.transformers
+                (name, step, column_indices(given, chosen(given) if callable(chosen) else chosen))
+                for name, step, chosen in estimator.transformers
             ]
         elif X.shape[1] != estimator.n_features_in_:
             raise ValueError(
@@ -325,9 +330,10 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
     def _fitted_steps(self) -> list[Any]:
         """Return the transformers that have columns, each reading its share of this composite's state."""
         live = self._require_live()
+        core: Any = live.core
         live.publish()
         if "_read_steps" not in vars(self):
-            steps = [clone(part.step) for part in live.core.parts]
+            steps = [clone(part.step) for part in core.parts]
             for position, step in enumerate(steps):
                 step._adopt(OwnedModel(live, position))
             self.__dict__["_read_steps"] = steps

@@ -25,8 +25,9 @@ import numpy as np
 from skunlearn._faults import fault_point
 from skunlearn.class_codes import ClassCodes
 from skunlearn.exceptions import ClassVanishedWarning
+from skunlearn.ids import Ids
 from skunlearn.key import Key
-from skunlearn.rows import Ids, RowBlock, RowStore, Selection
+from skunlearn.rows import RowBlock, RowStore, Selection
 from skunlearn.targets import Targets
 
 __all__ = ["VALUE_FREE_PARAMETERS", "Core", "ForgetReport", "IncomingRows", "LiveModel", "Owner"]
@@ -38,10 +39,25 @@ VALUE_FREE_PARAMETERS = frozenset({"random_state", "n_jobs", "verbose"})
 class Owner(Protocol):
     """What a core may read of the owner of the rows when it rebuilds or publishes."""
 
-    rows: RowStore
-    targets: Targets
-    key: Key
-    n_effective: int
+    @property
+    def rows(self) -> RowStore:
+        """The rows, or a store of their schema where they are others'."""
+
+    @property
+    def targets(self) -> Targets:
+        """What stands beside the values of a row."""
+
+    @property
+    def key(self) -> Key:
+        """Source of all randomness."""
+
+    @property
+    def n_effective(self) -> int:
+        """Number of rows of a weight above 0."""
+
+    @property
+    def feature_names(self) -> np.ndarray | None:
+        """Names of the columns, where there are any."""
 
     @property
     def codes(self) -> ClassCodes:
@@ -155,6 +171,9 @@ class Core:
 
     def _settle(self, owner: Owner) -> None:
         """Do what `_learn` and `_forget` have put off until somebody reads; rows may be passed over again."""
+
+    def drain(self) -> None:
+        """Let go of forgotten rows that are kept because nobody has read since: nothing is put off in a saved model."""
 
     @abstractmethod
     def publish(self, owner: Owner) -> Any:

@@ -37,6 +37,7 @@ def save(live: LiveModel) -> dict[str, Any]:
     """Return the state of a model for pickling; pending work is done first."""
     with live.lock:
         live.flush()
+        live.core.drain()
         header = {
             "feature_names": None if live.feature_names is None else live.feature_names.tolist(),
             "forgettable": live.forgettable,

@@ -20,9 +20,10 @@ from skunlearn._composite import (
     frozen_step,
     wipe_values,
 )
+from skunlearn.base import SchemaAttribute
 from skunlearn.columns import as_table
 from skunlearn.live import Core, IncomingRows
-from skunlearn.rows import RowBlock, RowStore
+from skunlearn.rows import CsrRows, RowBlock, RowStore
 from skunlearn.targets import Targets
 from skunlearn.transforms import ForgettingTransformerMixin, TransformMap
 from skunlearn.utils._sklearn_compat import (
@@ -123,6 +124,8 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
     >>> model.fit(X, y, sample_ids=["a", "b", "c", "d"]).partial_forget(["d"]).predict([[6.0]]).round(6)
     array([3.])
     """
+
+    steps: list[tuple[str, Any]]
 
     # --- learning ----------------------------------------------------------------------------------------------------
 
@@ -567,7 +570,7 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
         return tags
 
     @property
-    def _stores_nan(self) -> bool:  # type: ignore[override]
+    def _stores_nan(self) -> bool:
         first = self._first()
         return first is None or bool(first._stores_nan)
 
@@ -728,10 +731,12 @@ class ChainCore(CompositeCore):
             part.check(incoming)
             if position + 1 == len(self.parts) or not part.is_clean or part.map is None:
                 return
+            n_rows = len(incoming.X.indptr) - 1 if isinstance(incoming.X, CsrRows) else incoming.X.shape[0]
             try:
-                incoming = replace(incoming, X=part.map.apply(incoming.X))
+                shown = part.map.block(RowBlock(slots=np.arange(n_rows, dtype=np.uint32), X=incoming.X))
             except ValueError:
                 return
+            incoming = replace(incoming, X=shown.X)
 
     def warn_before_forget(self, block: RowBlock) -> None:
         """Warn about what would vanish with these rows in any step."""
@@ -769,7 +774,8 @@ class ChainCore(CompositeCore):
 
 
 def _warns(part: Part) -> bool:
-    return type(part.core).warn_before_forget is not Core.warn_before_forget
+    core: Any = type(part.core)
+    return core.warn_before_forget is not Core.warn_before_forget
 
 
 class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.FeatureUnion):
@@ -813,6 +819,8 @@ class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.
     >>> model.fit([[1.0], [3.0], [90.0]], sample_ids=["a", "b", "c"]).partial_forget(["c"]).transform([[3.0]])
     array([[1., 1.]])
     """
+
+    transformer_list: list[tuple[str, Any]]
 
     _parameter_constraints: dict[str, Any] = {}
 
@@ -916,18 +924,8 @@ class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.
         state: ColumnsState = self._published()
         return state.apply(self._check_X(self, X, reset=False))
 
-    @property
-    def n_features_in_(self) -> int:  # type: ignore[override]
-        """Number of features."""
-        return int(self._require_live().n_features)
-
-    @property
-    def feature_names_in_(self) -> Any:  # type: ignore[override]
-        """Names of the features."""
-        names = self._require_live().feature_names
-        if names is None:
-            raise AttributeError(f"This {type(self).__name__} was fitted on columns without names.")
-        return names
+    n_features_in_ = SchemaAttribute()
+    feature_names_in_ = SchemaAttribute()
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns that all transformers give.
@@ -981,7 +979,10 @@ class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.
     def _check_X(self, estimator: Any, X: Any, **options: Any) -> Any:
         has_y, y = "y" in options, options.pop("y", None)
         check_feature_names(estimator, X, reset=options["reset"])
-        X = as_rows(X, is_table=not options["reset"] and estimator._live.rows.columns is not None)
+        columns = None if options["reset"] else estimator._live.rows.columns
+        X = as_rows(X, is_table=columns is not None)
+        if columns is not None and X.shape[1] == len(columns.dtypes):
+            X = columns.with_numbers(X)
         if not options["reset"] and X.shape[1] != estimator.n_features_in_:
             raise ValueError(
                 f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {estimator.n_features_in_} "

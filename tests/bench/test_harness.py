@@ -10,7 +10,8 @@ import scipy.sparse as sp
 
 import run
 import table
-from harness import gram, process
+from harness import cadences, gram, process
+from harness.cadences import BOOSTED, measure_cadences
 from harness.cases import CASES, chosen
 from harness.datasets import Table, missing_file
 from harness.forgetting import Sizes, assert_exact, measure_forgetting
@@ -19,9 +20,11 @@ from harness.overhead import measure_overhead
 from harness.records import append, latest, measurement, read, record, thinned, validate
 from harness.sampling import Samples, interleaved, loud_share, quiet
 from skunlearn._linalg.moments import Moments, Rows
+from skunlearn.ensemble import RandomForestClassifier
 from skunlearn.linear_model import LinearRegression
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
 
+HEADER = ("commit", "dirty", "machine", "software", "affinity", "profile")
 TINY = Sizes(n_rounds=2, n_singles=4, batches=(5,), n_reads=3)
 
 
@@ -350,6 +353,33 @@ def test_a_model_that_forgets_nothing_is_no_result():
 
     with pytest.raises(AssertionError, match="differs from its reference_fit"):
         assert_exact(model, "a deletion")
+
+
+@pytest.mark.parametrize("peers", [["scikit-learn"], ["scikit-learn", BOOSTED]])
+def test_cadences_are_timed_with_the_work_that_they_put_off(peers, monkeypatch):
+    """A read and a flush a deletion, refits of all arms that are installed; without LightGBM a line says so."""
+    said, find_spec = [], cadences.importlib.util.find_spec
+    if BOOSTED in peers:
+        pytest.importorskip("lightgbm", reason="LightGBM is not installed")
+    else:
+        monkeypatch.setattr(
+            cadences.importlib.util, "find_spec", lambda name: None if name == "lightgbm" else find_spec(name)
+        )
+
+    body = measure_cadences(RandomForestClassifier(3, random_state=0), small_table(), TINY, said.append)
+
+    arms = ["skunlearn", *peers]
+    n_samples = {(m["arm"], m["operation"], *m["variant"].values()): len(m["wall_ns"]) for m in body["measurements"]}
+    assert n_samples == {
+        ("skunlearn", "forget_and_flush", 1, "random"): 3,
+        ("skunlearn", "forget_and_read", 1, "random"): 3,
+        **{(arm, operation): 2 for arm in arms for operation in ("refit", "predict")},
+    }
+    assert len(body["checks"]) == 2
+    assert any("LightGBM is not installed" in line for line in said) == (BOOSTED not in peers)
+    body["case"]["name"] = "forest_cadence/defaults-small"
+    rendered = table.render([record({k: fixture()[k] for k in HEADER}, body)])["cadence"]
+    assert rendered.count("| `defaults` | small") == 1
 
 
 def test_overhead_leaves_the_model_exact():

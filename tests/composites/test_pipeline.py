@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
+from sklearn.tree import DecisionTreeClassifier
 from tests.composites.chains import assert_equals_refit, chains, outputs, run_history, table
 
 from skunlearn import Key, can_forget, forget, reference_fit, state_digest
@@ -30,6 +31,7 @@ from skunlearn.naive_bayes import GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.pipeline import Pipeline, make_pipeline, make_union
 from skunlearn.preprocessing import StandardScaler
+from skunlearn.sharded import SISAClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -398,3 +400,23 @@ def test_a_pipeline_that_is_not_forgettable_predicts_and_keeps_no_row():
     twin = pickle.loads(pickle.dumps(thrown))
     np.testing.assert_array_equal(twin.predict(X), kept.predict(X))
     assert X[0].tobytes() not in pickle.dumps(thrown)
+
+
+def test_what_needs_rows_of_its_own_is_refused():
+    forest = RandomForestClassifier(n_estimators=2, bootstrap=True, oob_score=True)
+    with pytest.raises(ValueError, match="keeps no rows"):
+        make_pipeline(StandardScaler(), forest).fit(np.zeros((4, 2)), [0, 0, 1, 1])
+
+
+def test_shards_behind_a_scaler_keep_a_subject_together():
+    rng = np.random.default_rng(0)
+    X, people = rng.standard_normal((60, 3)), rng.integers(0, 12, 60)
+    y = (X[:, 0] > 0).astype(int)
+    shards = SISAClassifier(DecisionTreeClassifier(max_features=1), n_shards=3, random_state=0)
+    model = make_pipeline(StandardScaler(random_state=1), shards).fit(X, y, subject_ids=people)
+    for person in range(6):
+        before = model[-1].shard_sizes_
+        model.partial_forget(subject_ids=[person])
+        assert (model[-1].shard_sizes_ != before).sum() == 1
+        assert state_digest(model) == state_digest(reference_fit(model))
+        np.testing.assert_array_equal(model.predict_proba(X), reference_fit(model).predict_proba(X))

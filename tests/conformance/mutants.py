@@ -557,7 +557,7 @@ class StaleProjection(PCA):
 
     def transform(self, X):
         first = vars(self).setdefault("_first", self._published())
-        return first.transform(self._check_X(self, X, reset=False))
+        return first.apply(self._check_X(self, X, reset=False))
 
 
 class _StickyStateCore(_Wrapped):

@@ -6,26 +6,29 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
-from skunlearn.feature_selection import SelectKBest, VarianceThreshold
-from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
-from skunlearn.neighbors import NearestCentroid
-from skunlearn.preprocessing import StandardScaler
-from skunlearn.sharded import SISAClassifier, SISARegressor
-from skunlearn.preprocessing import (
-    KBinsDiscretizer,
-    MaxAbsScaler,
-    MinMaxScaler,
-    QuantileTransformer,
-    RobustScaler,
-    StandardScaler,
+from skunlearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
 )
+from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.impute import SimpleImputer
 from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
-from skunlearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from skunlearn.preprocessing import (
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
+from skunlearn.sharded import SISAClassifier, SISARegressor
 from skunlearn.utils.estimator_checks import parametrize_with_forgetting_checks
 
 ESTIMATORS = [
@@ -53,13 +56,28 @@ ESTIMATORS = [
     NearestCentroid(shrink_threshold=0.5, priors=[0.2, 0.3, 0.5], classes=[-1, 3, 10]),
     ExtraTreesClassifier(n_estimators=3, random_state=0),
     ExtraTreesClassifier(
-        n_estimators=4, criterion="entropy", bootstrap=True, n_thresholds=3, classes=[-1, 3, 10], random_state=1
+        n_estimators=4,
+        criterion="entropy",
+        bootstrap=True,
+        class_weight="balanced_subsample",
+        n_thresholds=3,
+        classes=[-1, 3, 10],
+        random_state=1,
     ),
     ExtraTreesRegressor(n_estimators=3, random_state=0),
+    IsolationForest(n_estimators=3, random_state=0),
+    IsolationForest(n_estimators=4, max_samples=5, contamination=0.2, max_features=0.5, random_state=1),
     ExtraTreesRegressor(n_estimators=4, max_samples=0.5, min_samples_leaf=2, n_thresholds=2, random_state=1),
     RandomForestClassifier(n_estimators=3, random_state=0),
     RandomForestClassifier(
-        n_estimators=4, max_samples=0.5, max_depth=3, n_thresholds=2, classes=["a", "b", "c"], random_state=1
+        n_estimators=4,
+        max_depth=3,
+        class_weight="balanced",
+        max_samples=0.5,
+        n_thresholds=2,
+        categorical_features=[0],
+        classes=["a", "b", "c"],
+        random_state=1,
     ),
     RandomForestRegressor(n_estimators=3, random_state=0),
     RandomForestRegressor(n_estimators=4, bootstrap=False, max_features=1, min_samples_split=5, random_state=1),
@@ -118,6 +136,7 @@ WEIGHTS_THAT_ARE_NO_COPIES = {
     KMeans: "a row is drawn under its id, so its copies are other rows",
     **dict.fromkeys((BisectingKMeans, KMeans), "a row is drawn under its id, so its copies are other rows"),
     DBSCAN: "labels and cores are told row by row, and copies are rows",
+    IsolationForest: "a weight above 0 counts as one row",
     **dict.fromkeys(FORESTS, "pivots, leaves of at least so many rows and the bootstrap are about rows, not weights"),
 }
 

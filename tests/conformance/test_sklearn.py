@@ -7,26 +7,29 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
-from skunlearn.feature_selection import SelectKBest, VarianceThreshold
-from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
-from skunlearn.neighbors import NearestCentroid
-from skunlearn.preprocessing import StandardScaler
-from skunlearn.sharded import SISAClassifier, SISARegressor
-from skunlearn.preprocessing import (
-    KBinsDiscretizer,
-    MaxAbsScaler,
-    MinMaxScaler,
-    QuantileTransformer,
-    RobustScaler,
-    StandardScaler,
+from skunlearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
 )
+from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.impute import SimpleImputer
 from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
-from skunlearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from skunlearn.preprocessing import (
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
+from skunlearn.sharded import SISAClassifier, SISARegressor
 
 ESTIMATORS = [
     BernoulliNB(),
@@ -52,6 +55,8 @@ ESTIMATORS = [
     ExtraTreesClassifier(n_estimators=5),
     ExtraTreesClassifier(n_estimators=5, bootstrap=True, criterion="entropy", n_thresholds=4),
     ExtraTreesRegressor(n_estimators=5),
+    IsolationForest(n_estimators=5),
+    IsolationForest(n_estimators=5, max_samples=20, contamination=0.1),
     ExtraTreesRegressor(n_estimators=10, max_samples=0.5, min_samples_leaf=2),
     RandomForestClassifier(n_estimators=5),
     RandomForestClassifier(n_estimators=10, max_samples=0.5, max_depth=4),
@@ -121,6 +126,10 @@ BALANCED_BY_ROWS = dict.fromkeys(_WEIGHT_CHECKS, "class_weight='balanced' counts
 NO_BALANCE = {
     "check_class_weight_classifiers": "sets min_weight_fraction_leaf, which compares every node with all rows"
 }
+WEIGHTLESS = dict.fromkeys(
+    ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"),
+    "every weight above 0 counts as one row, as the paths of a tree know no other",
+)
 NO_COPIES = dict.fromkeys(
     ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"),
     "pivots, leaves of at least so many rows and the bootstrap are about rows, not weights",
@@ -149,6 +158,8 @@ def expected_failures(estimator):
         failures |= NO_BALANCE
     if isinstance(estimator, FORESTS) and not _only_weighs_rows(estimator):
         failures |= NO_COPIES
+    if isinstance(estimator, IsolationForest):
+        failures |= WEIGHTLESS
     if isinstance(estimator, (BisectingKMeans, KMeans)):
         failures |= DRAWN_ROWS
     return failures

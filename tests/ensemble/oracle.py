@@ -7,7 +7,7 @@ is random is mixed from tags exactly as `unlearn_native/src/forest/mix.rs` says,
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import NamedTuple
@@ -20,6 +20,7 @@ _SPREAD = 0x9E3779B97F4A7C15
 _FOLD = 0xE7037ED1A0B428DB
 _FEATURE = 0xA0761D6478BD642F
 _CELLS = 0x8EBC6AF09C88C6E3
+_LEVELS = 0x589965CC75374CC3
 
 
 def _poisson_cut_points() -> list[int]:
@@ -66,6 +67,10 @@ def row_priority(tag: int, row: int) -> int:
 
 def feature_priority(tag: int, feature: int) -> int:
     return h(tag ^ _FEATURE, feature)
+
+
+def level_priority(tag: int, feature: int, level: float) -> int:
+    return h(h(tag ^ _LEVELS, feature), int(np.float32(level + 0.0).view(np.uint32)))
 
 
 def uniform_thresholds(tag: int, feature: int, lo: float, hi: float, k: int) -> list[float]:
@@ -122,6 +127,8 @@ class Member(NamedTuple):
     y: int
     weight: int
     product: int
+    #: Whether weights are in fixed point.
+    is_scaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,16 @@ class Params:
     n_thresholds: int = 8
     bootstrap: bool = True
     share: float | None = None
+    rows_of_tree: int | None = None
+    features_of_tree: int | None = None
     n_classes: int = 2
+    class_weight: str | None = None
+    categorical: tuple[bool, ...] | None = None
+    #: Of balanced classes, in one tree: see `multipliers`.
+    multipliers: tuple[int, ...] = ()
+    unit: int = 1
+    #: Of one tree; none of them for all.
+    features: tuple[int, ...] = ()
 
 
 def exponent_of_largest(values: Sequence[float]) -> int:
@@ -176,12 +192,12 @@ def in_integers(rows: Sequence[Row], params: Params) -> list[Member]:
         else:
             weight = max(1, round(math.ldexp(row.weight, scale.weight)))
             product = math.floor(Fraction(y * weight, 2**24) + Fraction(1, 2))
-        members.append(Member(row.tag, row.x, y, weight, product))
+        members.append(Member(row.tag, row.x, y, weight, product, scale.weight is not None))
     return members
 
 
-def members_of_tree(members: Sequence[Member], params: Params, tree: int) -> list[Member]:
-    """The rows that are in a tree, weighted by how often."""
+def drawn_by_tree(members: Sequence[Member], params: Params, tree: int) -> list[tuple[Member, int]]:
+    """The rows that are in a tree, and how often."""
     tags = [tree_tags(params.key, t) for t in range(params.n_estimators)]
 
     def copies(row: Member) -> int:
@@ -191,21 +207,78 @@ def members_of_tree(members: Sequence[Member], params: Params, tree: int) -> lis
             return int(tree in [t for _, t in first])
         return poisson(draws[tree]) if params.bootstrap else 1
 
+    if params.rows_of_tree is not None:
+        first = sorted(members, key=lambda row: (row_priority(tags[tree].draw, row.tag), row.tag))
+        return [(row, 1) for row in first[: params.rows_of_tree]]
     drawn = [(row, copies(row)) for row in members]
-    return [row._replace(weight=row.weight * n, product=row.product * n) for row, n in drawn if n]
+    return [(row, n) for row, n in drawn if n]
+
+
+def members_of_tree(members: Sequence[Member], params: Params, tree: int) -> list[Member]:
+    """The rows that are in a tree, weighted by how often."""
+    drawn = drawn_by_tree(members, params, tree)
+    return [row._replace(weight=row.weight * n, product=row.product * n) for row, n in drawn]
+
+
+def multipliers(members: Sequence[Member], copies: Sequence[int], scope: int, params: Params) -> tuple[list[int], int]:
+    """What the weights of balanced classes are multiplied with, and what a weight of one has become.
+
+    n / n_c is taken to the middle of its interval, six of which make an octave; their ends hang on a keyed phase.
+    """
+    counts = [0] * params.n_classes
+    for row, n in zip(members, copies, strict=True):
+        counts[row.y] += n
+    phase = Fraction(int.from_bytes(prf(params.key, "forest class weight", scope.to_bytes(8, "little"))[:4], "little"))
+    phase /= 2**32
+    n, k = sum(counts), sum(count > 0 for count in counts)
+    bits = 24 * any(row.is_scaled for row in members)
+    bits = min(max(57 - bits - n.bit_length() - k.bit_length(), 1), 16)
+    found = []
+    for count in counts:
+        if count == 0:
+            found.append(0)
+            continue
+        octave = (n // count).bit_length() - 1
+        place = 6 * octave + math.floor(2**32 * 6 * (Fraction(n, count * 2**octave) - 1)) * Fraction(1, 2**32)
+        middle = math.floor(place + phase) + Fraction(1, 2) - phase
+        octave, rest = divmod(middle / 6, 1)
+        found.append(max(1, math.floor(Fraction(2) ** (octave + bits) * (1 + rest))))
+    return found, max(k, 1) * 2**bits
+
+
+def with_multipliers(members: list[Member], drawn: list[tuple[Member, int]], tree: int, params: Params) -> Params:
+    """The parameters of a tree: with the multipliers of its own rows where these are drawn, else of all."""
+    if params.class_weight is None:
+        return params
+    is_drawn = params.rows_of_tree is None and (params.bootstrap or params.share is not None)
+    by_tree = params.class_weight == "balanced_subsample" and is_drawn
+    if by_tree:
+        found, unit = multipliers([row for row, _ in drawn], [n for _, n in drawn], tree + 1, params)
+    else:
+        found, unit = multipliers(members, [1] * len(members), 0, params)
+    return replace(params, multipliers=tuple(found), unit=unit)
+
+
+def features_of_tree(params: Params, tree: int) -> tuple[int, ...]:
+    draw = tree_tags(params.key, tree).draw
+    by_priority = sorted(range(params.n_features), key=lambda f: (feature_priority(draw, f), f))
+    return tuple(sorted(by_priority[: params.features_of_tree]))
 
 
 # --- nodes -----------------------------------------------------------------------------------------------------------
 
 
 class Candidate(NamedTuple):
-    """A test of a node: left where x <= threshold; `missing_left` says where missing values go."""
+    """A test of a node: left where x <= threshold, or is that level; `missing_left` says where missing values go."""
 
     threshold: float
     missing_left: bool
+    is_level: bool = False
 
     def goes_left(self, x: float) -> bool:
-        return self.missing_left if math.isnan(x) else x <= self.threshold
+        if math.isnan(x):
+            return self.missing_left
+        return x == self.threshold if self.is_level else x <= self.threshold
 
 
 @dataclass
@@ -234,7 +307,7 @@ def grow(members: list[Member], params: Params, tag: int, depth: int = 0) -> Nod
     pivots = by_priority[: params.n_thresholds]
     best: tuple[float, int, Candidate] | None = None
     n_usable = 0
-    for feature in sorted(range(params.n_features), key=lambda f: (feature_priority(tag, f), f)):
+    for feature in sorted(params.features or range(params.n_features), key=lambda f: (feature_priority(tag, f), f)):
         usable = False
         for test in candidates(members, pivots, feature, params, tag):
             left, right = parted(members, feature, test)
@@ -263,13 +336,18 @@ def candidates(members: list[Member], pivots: list[Member], feature: int, params
     values = [row.x[feature] for row in members]
     present = [x for x in values if not math.isnan(x)]
     any_missing = len(present) < len(values)
+    is_categorical = params.categorical is not None and params.categorical[feature]
     if params.splitter == "pivot":
         thresholds = {math.inf if math.isnan(row.x[feature]) else row.x[feature] for row in pivots}
+    elif is_categorical:
+        first = sorted({(level_priority(tag, feature, x), x) for x in present})[: params.n_thresholds]
+        thresholds = {x for _, x in first} | ({math.inf} if any_missing else set())
     else:
         lo, hi = min(present, default=0.0), max(present, default=0.0)
         drawn = uniform_thresholds(tag, feature, lo, hi, params.n_thresholds) if lo < hi else []
         thresholds = {*drawn, math.inf} if any_missing else set(drawn)
-    return [Candidate(t, side) for t in sorted(thresholds) for side in ((False, True) if any_missing else (False,))]
+    sides = (False, True) if any_missing else (False,)
+    return [Candidate(t, side, is_categorical and t < math.inf) for t in sorted(thresholds) for side in sides]
 
 
 def parted(members: list[Member], feature: int, test: Candidate) -> tuple[list[Member], list[Member]]:
@@ -281,17 +359,19 @@ def parted(members: list[Member], feature: int, test: Candidate) -> tuple[list[M
 # --- scores ----------------------------------------------------------------------------------------------------------
 
 
-def class_weights(members: list[Member], n_classes: int) -> list[int]:
-    weights = [0] * n_classes
+def class_weights(members: list[Member], params: Params) -> list[int]:
+    weights = [0] * params.n_classes
     for row in members:
         weights[row.y] += row.weight
+    if params.multipliers:
+        return [m * w for m, w in zip(params.multipliers, weights, strict=True)]
     return weights
 
 
 def score(left: list[Member], right: list[Member], params: Params) -> float:
     if params.task == "regression":
         return _squared_error_score(left, right)
-    of_left, of_right = class_weights(left, params.n_classes), class_weights(right, params.n_classes)
+    of_left, of_right = class_weights(left, params), class_weights(right, params)
     return (_entropy_score if params.criterion == "entropy" else _gini_score)(of_left, of_right)
 
 
@@ -322,13 +402,17 @@ def _x_ln_x(x: int) -> int:
 # --- what is read off a forest ---------------------------------------------------------------------------------------
 
 
-def trees(rows: Sequence[Row], params: Params) -> list[Node | None]:
-    """The trees of a forest; None where no row is in one."""
+def trees(rows: Sequence[Row], params: Params) -> list[tuple[Node, Params] | None]:
+    """The trees of a forest with the parameters of each; None where no row is in one."""
     members = in_integers(rows, params)
-    grown: list[Node | None] = []
+    grown: list[tuple[Node, Params] | None] = []
     for t in range(params.n_estimators):
         of_tree = members_of_tree(members, params, t)
-        grown.append(grow(of_tree, params, tree_tags(params.key, t).root) if of_tree else None)
+        params_of_tree = with_multipliers(members, drawn_by_tree(members, params, t), t, params)
+        params_of_tree = replace(params_of_tree, features=features_of_tree(params, t))
+        grown.append(
+            (grow(of_tree, params_of_tree, tree_tags(params.key, t).root), params_of_tree) if of_tree else None
+        )
     return grown
 
 
@@ -340,11 +424,16 @@ def preorder(node: Node) -> list[Node]:
 
 def value(members: list[Member], scale: Scale, params: Params) -> list[float]:
     """Shares of the classes, or the mean target."""
-    weight = sum(row.weight for row in members)
     if params.task == "regression":
+        weight = sum(row.weight for row in members)
         units = 0 if scale.weight is None else 24
         return [math.ldexp(float(sum(row.product for row in members)) / float(weight), units - scale.target)]
-    return [float(w) / float(weight) for w in class_weights(members, params.n_classes)]
+    weights = class_weights(members, params)
+    return [float(w) / float(sum(weights)) for w in weights]
+
+
+def total_weight(members: list[Member], params: Params) -> int:
+    return sum(class_weights(members, params) if params.multipliers else (row.weight for row in members))
 
 
 def impurity(members: list[Member], scale: Scale, params: Params) -> float:
@@ -359,7 +448,7 @@ def impurity(members: list[Member], scale: Scale, params: Params) -> float:
     return 1.0 - sum(p * p for p in shares)
 
 
-def as_arrays(node: Node, scale: Scale, params: Params) -> dict[str, np.ndarray]:
+def as_arrays(node: Node, params: Params, scale: Scale) -> dict[str, np.ndarray]:
     """A tree as scikit-learn writes one: its nodes in preorder."""
     nodes = preorder(node)
     number = {id(n): i for i, n in enumerate(nodes)}
@@ -372,7 +461,7 @@ def as_arrays(node: Node, scale: Scale, params: Params) -> dict[str, np.ndarray]
         "missing_go_to_left": np.array([bool(n.test and n.test.missing_left) for n in nodes]),
         "impurity": np.array([impurity(n.members, scale, params) for n in nodes]),
         "n_node_samples": np.array([len(n.members) for n in nodes]),
-        "weighted_n_node_samples": np.array([float(n.weight) for n in nodes]),
+        "weighted_n_node_samples": np.array([float(total_weight(n.members, params)) for n in nodes]),
         "value": np.array([value(n.members, scale, params) for n in nodes]),
     }
 
@@ -389,11 +478,30 @@ def predict(rows: Sequence[Row], params: Params, X: Sequence[Sequence[float]]) -
     """Sum over trees in their order, divided once; without a tree that has rows, the share or mean of all rows."""
     scale = scale_of(rows, params)
     forest = [tree for tree in trees(rows, params) if tree is not None]
+    members = in_integers(rows, params)
+    of_all = with_multipliers(members, [], 0, replace(params, class_weight=params.class_weight and "balanced"))
     out = []
     for x in X:
-        leaves = [leaf_of(tree, x).members for tree in forest] or [in_integers(rows, params)]
+        leaves = [(leaf_of(tree, x).members, of_tree) for tree, of_tree in forest] or [(members, of_all)]
         total = np.zeros(params.n_classes if params.task == "classification" else 1)
-        for members in leaves:
-            total += value(members, scale, params)
+        for leaf, of_tree in leaves:
+            total += value(leaf, scale, of_tree)
         out.append(total / len(leaves))
     return np.array(out)
+
+
+def path_lengths(rows: Sequence[Row], params: Params, X: Sequence[Sequence[float]]) -> np.ndarray:
+    """Edges to the leaf, and those that would part its rows on average: summed over trees, in scikit-learn's order."""
+    total = np.zeros(len(X))
+    for grown in trees(rows, params):
+        assert grown is not None
+        for i, x in enumerate(X):
+            leaf = leaf_of(grown[0], x)
+            total[i] += (leaf.depth + 1) + average_path_length(len(leaf.members)) - 1.0
+    return total
+
+
+def average_path_length(n: int) -> float:
+    if n <= 2:
+        return float(n == 2)
+    return 2.0 * (float(ln(np.array([n - 1.0]))[0]) + np.euler_gamma) - 2.0 * (n - 1.0) / n

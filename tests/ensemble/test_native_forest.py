@@ -1,5 +1,9 @@
-"""The native forest is the function that the oracle evaluates, whatever its history was."""
+"""The native forest is the function that the oracle evaluates, whatever its history was.
 
+500 tables by default, half of them with a history; SKUNLEARN_ORACLE_TABLES says how many.
+"""
+
+import os
 from dataclasses import asdict
 
 import numpy as np
@@ -15,14 +19,17 @@ N_CLASSES = 3
 #: Class ranks as the forest counts them: slots are numbered by history.
 SLOTS = np.array([4, 0, 2], dtype=np.int32)
 
-examples = settings(max_examples=120, derandomize=True, deadline=None, database=None)
+#: Two tests, two splitters.
+N_TABLES_EACH = -(-int(os.environ.get("SKUNLEARN_ORACLE_TABLES", "500")) // 4)
+examples = settings(max_examples=N_TABLES_EACH, derandomize=True, deadline=None, database=None)
 
 
 @st.composite
 def parameters(draw, splitter):
     """Parameters that leave something to split."""
     task = draw(st.sampled_from(["classification", "regression"]))
-    criterion = draw(st.sampled_from(["gini", "entropy"])) if task == "classification" else "squared_error"
+    is_classifier = task == "classification"
+    criterion = draw(st.sampled_from(["gini", "entropy"])) if is_classifier else "squared_error"
     n_features = draw(st.integers(1, 4))
     return oracle.Params(
         key=KEY,
@@ -38,7 +45,13 @@ def parameters(draw, splitter):
         n_thresholds=draw(st.sampled_from([1, 2, 8])),
         bootstrap=draw(st.booleans()),
         share=draw(st.sampled_from([None, None, 0.5])),
+        rows_of_tree=draw(st.sampled_from([None, None, 7, 30])),
+        features_of_tree=draw(st.integers(1, n_features)),
         n_classes=N_CLASSES,
+        categorical=draw(
+            st.sampled_from([None, tuple(draw(st.lists(st.booleans(), min_size=n_features, max_size=n_features)))])
+        ),
+        class_weight=draw(st.sampled_from([None, None, "balanced", "balanced_subsample"])) if is_classifier else None,
     )
 
 
@@ -77,7 +90,11 @@ def tables(draw, params, n_most=45):
 
 def native(params):
     """A native forest without rows."""
-    options = {name: value for name, value in asdict(params).items() if name != "n_classes"}
+    options = {
+        name: value
+        for name, value in asdict(params).items()
+        if name not in ("n_classes", "multipliers", "unit", "features")
+    }
     return Forest(**options)
 
 
@@ -108,18 +125,22 @@ def check_is_oracle(forest, params, rows, X):
         if tree is None:
             assert found["n_node_samples"].tolist() == [0]
             continue
-        expected = oracle.as_arrays(tree, scale, params)
+        expected = oracle.as_arrays(*tree, scale)
         # Impurities are worked out in fixed point or from numbers far from zero: nothing is decided by them.
         size = max(abs(row.y) for row in rows) ** 2 if params.task == "regression" else 1.0
         np.testing.assert_allclose(found.pop("impurity"), expected.pop("impurity"), rtol=1e-3, atol=1e-5 * size)
         if scale.weight is not None:
             expected["weighted_n_node_samples"] = np.ldexp(expected["weighted_n_node_samples"], -scale.weight)
+        expected["weighted_n_node_samples"] /= tree[1].unit
         assert found.keys() == expected.keys()
         for name in expected:
             np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
     if rows:
         outputs = forest.predict(X, forest.version, slots(params))
         np.testing.assert_array_equal(outputs.reshape(len(X), -1), oracle.predict(rows, params, X.tolist()))
+    if rows and params.rows_of_tree is not None:
+        lengths = forest.path_lengths(X, forest.version)
+        np.testing.assert_array_equal(lengths, oracle.path_lengths(rows, params, X.tolist()))
 
 
 @pytest.mark.parametrize("splitter", ["pivot", "uniform"])

@@ -10,8 +10,15 @@ from sklearn.feature_selection import chi2, f_regression
 from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from skunlearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
+from skunlearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from skunlearn.feature_selection import SelectKBest, VarianceThreshold
+from skunlearn.impute import SimpleImputer
 from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
@@ -19,15 +26,12 @@ from skunlearn.preprocessing import (
     KBinsDiscretizer,
     MaxAbsScaler,
     MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
     QuantileTransformer,
     RobustScaler,
     StandardScaler,
 )
-from skunlearn.impute import SimpleImputer
-from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
-from skunlearn.neighbors import NearestCentroid
-from skunlearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 
 def golden_models() -> Iterator[tuple[str, Any]]:
@@ -40,6 +44,7 @@ def golden_models() -> Iterator[tuple[str, Any]]:
     yield from _encoders_and_imputers()
     yield from _dbscan()
     yield from _bisecting_k_means()
+    yield from _forests_beyond_defaults()
 
 
 def _class_sums_and_forests() -> Iterator[tuple[str, Any]]:
@@ -199,6 +204,8 @@ def _numeric_transformers() -> Iterator[tuple[str, Any]]:
         ("f_regression", SelectKBest(f_regression, k=2), X[:, 0] * 0.375 + y),
     ):
         yield f"SelectKBest, {name}", model.fit(X, target, sample_ids=ids).partial_forget(ids[3:9])
+
+
 def _encoders_and_imputers() -> Iterator[tuple[str, Any]]:
     X, _, _, subjects = _table(60, 5)
     ids = np.arange(60) * 7919 - 100_000
@@ -230,6 +237,8 @@ def _encoders_and_imputers() -> Iterator[tuple[str, Any]]:
             .fit(rows, sample_ids=ids)
             .partial_forget(ids[::7]),
         )
+
+
 def _dbscan() -> Iterator[tuple[str, Any]]:
     X, _, weight, subjects = _table(60, 5)
     str_ids = [f"id-{i}é" for i in range(60)]
@@ -253,6 +262,32 @@ def _bisecting_k_means() -> Iterator[tuple[str, Any]]:
         "BisectingKMeans, float32, weights, subjects, by size",
         BisectingKMeans(4, init="k-means++", n_init=2, random_state=1, bisecting_strategy="largest_cluster")
         .fit(X.astype(np.float32), None, weight, subject_ids=subjects)
+        .partial_forget(subject_ids=[4, 7]),
+    )
+
+
+def _forests_beyond_defaults() -> Iterator[tuple[str, Any]]:
+    X, y, weight, subjects = _table(60, 5)
+    X = np.where(X == 7, np.nan, X)
+    for Classifier in (RandomForestClassifier, ExtraTreesClassifier):
+        for class_weight in ("balanced", "balanced_subsample"):
+            yield (
+                f"{Classifier.__name__}, {class_weight}, categories, missing values",
+                Classifier(
+                    n_estimators=5,
+                    class_weight=class_weight,
+                    categorical_features=[0, 3],
+                    n_thresholds=3,
+                    bootstrap=True,
+                    random_state=0,
+                )
+                .fit(X, np.minimum(y, 1), weight, subject_ids=subjects)
+                .partial_forget(subject_ids=[4, 7]),
+            )
+    yield (
+        "IsolationForest, missing values, subsets of features, subjects",
+        IsolationForest(n_estimators=5, max_samples=20, max_features=3, contamination=0.1, random_state=0)
+        .fit(X, subject_ids=subjects)
         .partial_forget(subject_ids=[4, 7]),
     )
 

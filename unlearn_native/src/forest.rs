@@ -8,24 +8,29 @@
 //!
 //! * [`mix`] and [`cells`]: all randomness, from secret tags.
 //! * [`params`], [`rows`], [`sums`]: what is given, as integers.
+//! * [`balance`]: weights of classes.
 //! * [`score`], [`statistics`], [`split`], [`evaluate`]: the function of a node.
-//! * [`node`]: memory. [`subset`], [`grow`]: whole subtrees. [`repair`], [`pivots`]: forgetting and learning.
+//! * [`first`]: which rows a tree of an isolation forest holds.
+//! * [`node`]: memory. [`subset`], [`grow`]: whole subtrees. [`repair`], [`pivots`], [`pending`]: forgetting and learning.
 //! * [`model`]: all trees together. [`predict`], [`digest`], [`export`]: what is read off them.
 //!
 //! # Limitations
 //! A node whose split changes becomes a *stale* list of its rows at once, and is split again when it is read. No
 //! header of a stale node outlives it, so no threshold is the value of a forgotten row.
 
+pub mod balance;
 pub mod cells;
 pub mod digest;
 pub mod evaluate;
 pub mod export;
+pub mod first;
 pub mod grow;
 pub mod mix;
 pub mod model;
 pub mod node;
 pub mod numbers;
 pub mod params;
+pub mod pending;
 pub mod pivots;
 pub mod predict;
 pub mod repair;

@@ -107,7 +107,8 @@ class _Cluster:
         if len(slots):
             block = self.rows.take(slots, with_tags=True)
             self.rows.erase(slots)
-            X = tuple(block.X) if isinstance(block.X, CsrRows) else block.X
+            X: Any = tuple(block.X) if isinstance(block.X, CsrRows) else block.X
+            assert block.tags is not None
             self.engine.forget(self.rows.native, slots, X, block.weight, block.tags, effective_n_threads())
             block.wipe()
             self.changed()
@@ -225,7 +226,8 @@ class BisectingCore(Core):
         self._is_followed = root is not None
         if root is None:
             return
-        X = tuple(block.X) if isinstance(block.X, CsrRows) else block.X
+        X: Any = tuple(block.X) if isinstance(block.X, CsrRows) else block.X
+        assert block.tags is not None
         root.engine.forget(root.rows.native, block.slots, X, block.weight, block.tags, effective_n_threads())
         root.changed()
         for path, cluster in self._clusters.items():

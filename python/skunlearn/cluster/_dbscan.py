@@ -252,7 +252,7 @@ class DBSCAN(ClusterMixin, ForgetMixin):
         return (checked, None) if "y" in options else checked
 
     def _make_core(self, params: dict[str, Any], rows: RowStore) -> DBSCANCore:
-        return DBSCANCore(type(self).__name__, params)
+        return DBSCANCore(type(self).__name__, params, rows.native.n_features)
 
     def _native_twin(self, state: DBSCANState, params: dict[str, Any]) -> Any:
         twin = sklearn.cluster.DBSCAN(**deepcopy(params))

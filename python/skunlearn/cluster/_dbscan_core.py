@@ -73,6 +73,10 @@ class DBSCANState:
     components_: Any = None
 
 
+#: Widest row that is written out.
+_MOST_FEATURES = 2**20
+
+
 class DBSCANCore(Core):
     """The engine that mirrors the slots of a row store; it is built when somebody reads, and then kept up to date.
 
@@ -82,11 +86,18 @@ class DBSCANCore(Core):
         Named in errors.
     params : dict
         The frozen parameters.
+    n_features : int
+        Columns of the rows.
     """
 
     reads_store = True
 
-    def __init__(self, model_name: str, params: dict[str, Any]) -> None:
+    def __init__(self, model_name: str, params: dict[str, Any], n_features: int) -> None:
+        if n_features > _MOST_FEATURES:
+            raise ValueError(
+                f"X has {n_features} columns, and {model_name} takes {_MOST_FEATURES} at most: it writes a sparse row "
+                "out to measure distances. Nothing was changed. Reduce or hash the columns."
+            )
         self._model_name = model_name
         self._metric = native_metric(params["metric"], params["p"])
         self._eps = float(params["eps"])

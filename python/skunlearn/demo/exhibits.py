@@ -12,27 +12,24 @@ from skunlearn.base import ForgetMixin
 from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from skunlearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
+from skunlearn.ensemble import ExtraTreesClassifier, IsolationForest, RandomForestClassifier, RandomForestRegressor
 from skunlearn.feature_selection import SelectKBest, VarianceThreshold
-from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
-from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
-from skunlearn.neighbors import NearestCentroid
-from skunlearn.pipeline import make_pipeline
-from skunlearn.preprocessing import StandardScaler
-from skunlearn.sharded import SISAClassifier
-from skunlearn.preprocessing import (
-    KBinsDiscretizer,
-    MaxAbsScaler,
-    MinMaxScaler,
-    QuantileTransformer,
-    RobustScaler,
-    StandardScaler,
-)
 from skunlearn.impute import SimpleImputer
 from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
-from skunlearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from skunlearn.pipeline import make_pipeline
+from skunlearn.preprocessing import (
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
+from skunlearn.sharded import SISAClassifier
 
 __all__ = ["EXHIBITS", "Exhibit"]
 
@@ -120,6 +117,7 @@ EXHIBITS = (
     Exhibit(RandomForestClassifier(random_state=0), "digits", digits, n_refits=5),
     Exhibit(ExtraTreesClassifier(random_state=0), "digits", digits, n_refits=5),
     Exhibit(RandomForestRegressor(random_state=0), "diabetes", diabetes, n_refits=5),
+    Exhibit(IsolationForest(random_state=0), "digits", digits, n_refits=5),
     Exhibit(Ridge(), "diabetes", diabetes),
     Exhibit(RidgeCV(cv=5, random_state=0), "diabetes", diabetes),
     Exhibit(RidgeClassifier(class_weight="balanced"), "breast cancer", breast_cancer),

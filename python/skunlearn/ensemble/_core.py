@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 from _unlearn_native._native import Forest
 
 from skunlearn.class_codes import ClassCodes
+from skunlearn.ensemble._levels import GrownTrees, categorical_mask, grown_trees, mean_share
 from skunlearn.exceptions import DegenerateRowsError
 from skunlearn.live import Core, IncomingRows, Owner
 from skunlearn.rows import CsrRows, RowBlock
-from skunlearn.utils._sklearn_compat import Tree, make_tree, sum_of_trees
+from skunlearn.utils._sklearn_compat import sum_of_trees
 
 __all__ = ["ForestCore", "ForestState", "PublishedForest", "RowFreeForest", "estimate_forest_nbytes", "float32_rows"]
 
@@ -32,8 +34,22 @@ class PublishedForest(Protocol):
         Class probabilities of shape (n_samples, n_classes), or means of shape (n_samples,).
         """
 
-    def trees(self) -> list[Tree]:
-        """Return the trees that hold rows, in order, as scikit-learn has them; the caller holds the model's lock."""
+    # The caller of the others holds the model's lock.
+
+    def trees(self) -> GrownTrees:
+        """Return the trees that hold rows, in order, as scikit-learn has them."""
+
+    def apply(self, X: np.ndarray) -> np.ndarray:
+        """Return the leaf that every float32 row reaches in every tree that holds rows, shape (n_samples, n_trees)."""
+
+    def decision_path(self, X: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
+        """Return the nodes that float32 rows pass, all trees side by side, and where each tree begins."""
+
+    def importances(self) -> np.ndarray:
+        """Return the mean share of every feature in the impurity that a tree takes away, of shape (n_features,).
+
+        Trees without a split are left out; where next to no weight leaves no number at all, it is 0.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,23 +68,49 @@ class ForestState:
         Labels, sorted; None in regression.
     class_slots : ndarray of shape (n_classes,), int32, or None
         Under which number the forest counts each class.
+    categorical : list of bool or None
+        Which features are categorical; None if none is.
     """
 
     forest: Forest
     version: int
     classes_: np.ndarray | None
     class_slots: np.ndarray | None
+    categorical: list[bool] | None
 
     def outputs(self, X: np.ndarray, n_threads: int) -> np.ndarray | None:
         """Return what all trees say of float32 rows, or None if the forest has another version by now."""
         return self.forest.predict(X, self.version, self.class_slots, n_threads)
 
-    def trees(self) -> list[Tree]:
+    def trees(self) -> GrownTrees:
         """Return the trees that hold rows, or one leaf of all rows where none does."""
         n_classes = None if self.classes_ is None else len(self.classes_)
         arrays = [self.forest.tree(t, self.class_slots) for t in range(self.forest.n_trees)]
         with_rows = [a for a in arrays if a["n_node_samples"][0]] or [self._leaf_of_all_rows()]
-        return [make_tree(a, self.forest.n_features, n_classes) for a in with_rows]
+        return grown_trees(with_rows, self.forest.n_features, n_classes, self.categorical)
+
+    def apply(self, X: np.ndarray) -> np.ndarray:
+        """Return the leaf that every float32 row reaches in every tree that holds rows."""
+        return self.forest.apply(X)
+
+    def decision_path(self, X: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
+        """Return the nodes that float32 rows pass, and where each tree begins."""
+        starts, nodes, edges = self.forest.decision_path(X)
+        ones = np.ones(len(nodes), dtype=np.intp)
+        return sp.csr_matrix((ones, nodes, starts), shape=(len(X), edges[-1])), edges
+
+    def importances(self) -> np.ndarray:
+        """Return the mean share of every feature in the impurity that a tree takes away, in scikit-learn's steps."""
+        if self.categorical is not None:  # a release adds up the shares of levels last
+            return self.trees().importances()
+        decreases = self.forest.impurity_decreases()
+        with np.errstate(all="ignore"):
+            shares = decreases[:, :-1] / decreases[:, -1:]
+            for of_tree in shares:
+                total = np.sum(of_tree)
+                if total > 0.0:
+                    of_tree /= total
+        return mean_share(shares)
 
     def _leaf_of_all_rows(self) -> dict[str, np.ndarray]:
         """Return the tree that stands in where chance has put no row into any: few rows and few trees."""
@@ -98,21 +140,36 @@ class RowFreeForest:
     ----------
     classes_ : ndarray of shape (n_classes,) or None
         Labels, sorted; None in regression.
-    grown : list of sklearn.tree._tree.Tree
+    grown : GrownTrees
         The trees.
     """
 
     classes_: np.ndarray | None
-    grown: list[Tree]
+    grown: GrownTrees
 
     def outputs(self, X: np.ndarray, n_threads: int) -> np.ndarray:
         """Return what all trees say of float32 rows; more threads would not be faster."""
-        outputs = sum_of_trees(self.grown, X) / len(self.grown)
+        outputs = sum_of_trees(self.grown.trees, self.grown.levels.columns(X)) / len(self.grown.trees)
         return outputs[:, 0] if self.classes_ is None else outputs
 
-    def trees(self) -> list[Tree]:
+    def trees(self) -> GrownTrees:
         """Return the trees."""
         return self.grown
+
+    def apply(self, X: np.ndarray) -> np.ndarray:
+        """Return the leaf that every float32 row reaches in every tree."""
+        columns = self.grown.levels.columns(X)
+        return np.array([tree.apply(columns) for tree in self.grown.trees]).T
+
+    def decision_path(self, X: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
+        """Return the nodes that float32 rows pass, and where each tree begins."""
+        columns = self.grown.levels.columns(X)
+        paths = [tree.decision_path(columns) for tree in self.grown.trees]
+        return sp.hstack(paths).tocsr(), np.cumsum([0, *(path.shape[1] for path in paths)])
+
+    def importances(self) -> np.ndarray:
+        """Return the mean share of every feature in the impurity that a tree with a split takes away."""
+        return self.grown.importances()
 
     def __deepcopy__(self, memo: Any) -> "RowFreeForest":
         # Nothing of it changes. A copy of a table of nodes has what was in memory before between its fields.
@@ -131,14 +188,23 @@ class ForestCore(Core):
         Named in errors.
     native_params : dict
         Parameters of the native forest, but its key.
-    class_weight : dict or None
-        Factors of the weights of rows by class label.
+    class_weight : dict, str or None
+        Factors of the weights of rows by class label; what is named is the native forest's.
+    categorical_features : array-like or None
+        A mask, indices or names.
     """
 
-    def __init__(self, model_name: str, native_params: dict[str, Any], class_weight: dict[Any, float] | None) -> None:
+    def __init__(
+        self,
+        model_name: str,
+        native_params: dict[str, Any],
+        class_weight: dict[Any, float] | str | None,
+        categorical_features: Any,
+    ) -> None:
         self._model_name = model_name
         self._native_params = native_params
-        self._class_weight = class_weight
+        self._class_weight = class_weight if isinstance(class_weight, dict) else None
+        self._categorical_features = categorical_features
         self._forest: Forest | None = None
         self._codes = ClassCodes()
 
@@ -179,10 +245,15 @@ class ForestCore(Core):
 
     def _settle(self, owner: Owner) -> None:
         self._codes = owner.codes
-        forest = Forest(**self._native_params, key=owner.key._secret)
+        forest = Forest(**self._native_params, categorical=self._categorical(owner), key=owner.key._secret)
         for block in owner.effective_blocks():
             self._learn_into(forest, block)
         self._forest = forest
+
+    def drain(self) -> None:
+        """Take forgotten rows out of all trees, which keep their float32 values until they are read."""
+        if self._forest is not None:
+            self._forest.drain()
 
     def grow(self, n_threads: int) -> None:
         """Split all stale nodes; the core is settled."""
@@ -201,6 +272,9 @@ class ForestCore(Core):
             return of_rows
         return np.maximum(of_rows * block.weight, np.finfo(np.float64).smallest_subnormal)
 
+    def _categorical(self, owner: Owner) -> list[bool] | None:
+        return categorical_mask(self._categorical_features, self._native_params["n_features"], owner.feature_names)
+
     def _classes(self, owner: Owner) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Return the labels in order and their numbers in the forest; none in regression."""
         if not self._is_classifier:
@@ -218,7 +292,7 @@ class ForestCore(Core):
             )
         assert self._forest is not None
         labels, slots = self._classes(owner)
-        return ForestState(self._forest, self._forest.version, labels, slots)
+        return ForestState(self._forest, self._forest.version, labels, slots, self._categorical(owner))
 
     def without_rows(self, published: ForestState) -> RowFreeForest:
         """Let go of the rows, and with them of the native forest."""

@@ -62,6 +62,10 @@ class ExtraTreesRegressor(ForestRegressor):
         Must be None.
     n_thresholds : int, default=1
         How many thresholds are compared for a feature, drawn uniformly between its least and largest value at the node.
+    categorical_features : array-like of {bool, int, str}, default=None
+        Features whose values are levels without an order: a mask, indices, or names. A split parts one level from all
+        others; compared are the first of the node's levels, by a keyed order. Unseen levels are others.
+        Where splits ask for levels, `release` returns a subclass of scikit-learn's forest that needs skunlearn.
 
     Attributes
     ----------
@@ -148,6 +152,7 @@ class ExtraTreesRegressor(ForestRegressor):
         max_samples: float | None = None,
         monotonic_cst: Any = None,
         n_thresholds: int = 1,
+        categorical_features: Any = None,
     ) -> None:
         self.n_estimators = n_estimators
         self.criterion = criterion
@@ -168,3 +173,4 @@ class ExtraTreesRegressor(ForestRegressor):
         self.max_samples = max_samples
         self.monotonic_cst = monotonic_cst
         self.n_thresholds = n_thresholds
+        self.categorical_features = categorical_features

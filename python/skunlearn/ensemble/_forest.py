@@ -1,6 +1,7 @@
 """What the forests share: learning, reading, prediction. A subclass has the parameters and names its twin."""
 
-from typing import Any, ClassVar, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,44 +13,33 @@ from sklearn.utils.validation import assert_all_finite
 
 from skunlearn.base import ForgetMixin, fitted_attribute
 from skunlearn.ensemble._core import ForestCore, PublishedForest, estimate_forest_nbytes, float32_rows
+from skunlearn.ensemble._levels import categorical_mask, with_levels
 from skunlearn.ensemble._out_of_bag import OutOfBag, out_of_bag
 from skunlearn.ensemble._parameters import check_offered, n_features_compared, native_parameters
 from skunlearn.key import Key
 from skunlearn.rows import CsrRows, RowStore
 from skunlearn.utils._sklearn_compat import Tree, fit_context, validate_data
 
-__all__ = ["ForestClassifier", "ForestRegressor"]
+__all__ = ["ForestClassifier", "ForestRegressor", "KeyedTrees", "check_stored_values", "dense_rows"]
+
+_Read = TypeVar("_Read")
 
 #: Parameters that scikit-learn's forests do not have.
-_OWN_PARAMETERS = frozenset({"classes", "n_thresholds"})
+_OWN_PARAMETERS = frozenset({"categorical_features", "classes", "n_thresholds"})
 #: From here on float64 numbers are infinite as float32: half a unit above the largest of those.
 _TOO_LARGE = 2.0**128 - 2.0**103
 
 
-class _Forest(ForgetMixin):
-    """A forest: what does not depend on the kind of targets."""
+class KeyedTrees(ForgetMixin):
+    """Trees that a key grows: what isolation forests share with the others."""
 
     _tags_rows = True
     #: Where thresholds come from: "pivot" rows of a node, or "uniform" on its range.
     _splitter: ClassVar[str]
-    #: scikit-learn's forest, and the tree that it is made of.
-    _twin_class: ClassVar[type[BaseEstimator]]
-    _tree_class: ClassVar[type[BaseEstimator]]
 
     n_jobs: int | None
     n_estimators: int
     warm_start: bool
-    oob_score: Any
-
-    # --- learning ----------------------------------------------------------------------------------------------------
-
-    def _make_core(self, params: dict[str, Any], rows: RowStore) -> ForestCore:
-        check_offered(type(self).__name__, params)
-        return ForestCore(
-            type(self).__name__,
-            native_parameters(params, rows.native.n_features, splitter=self._splitter),
-            params.get("class_weight"),
-        )
 
     def _key_to_fit_with(self) -> Key:
         """Return the key; `warm_start` keeps that of the last fit, and with it the trees that equal rows make."""
@@ -75,10 +65,12 @@ class _Forest(ForgetMixin):
             ensure_all_finite="allow-nan",
             **options,
         )
-        _check_values(checked[0] if isinstance(checked, tuple) else checked)
+        rows = checked[0] if isinstance(checked, tuple) else checked
+        _check_values(rows)
+        if options.get("reset", True):
+            names = getattr(estimator, "feature_names_in_", None)
+            categorical_mask(getattr(estimator, "categorical_features", None), rows.shape[1], names)
         return checked
-
-    # --- reading -----------------------------------------------------------------------------------------------------
 
     def flush(self) -> Self:
         """Split now what forgetting and learning have left stale, and not when a row to predict reaches it.
@@ -97,6 +89,36 @@ class _Forest(ForgetMixin):
                 live.core.grow(effective_n_jobs(self.n_jobs))
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+class _Forest(KeyedTrees):
+    """A forest: what does not depend on the kind of targets."""
+
+    #: scikit-learn's forest, and the tree that it is made of.
+    _twin_class: ClassVar[type[BaseEstimator]]
+    _tree_class: ClassVar[type[BaseEstimator]]
+
+    oob_score: Any
+
+    # --- learning ----------------------------------------------------------------------------------------------------
+
+    def _make_core(self, params: dict[str, Any], rows: RowStore) -> ForestCore:
+        check_offered(type(self).__name__, params)
+        check_stored_values(rows)
+        return ForestCore(
+            type(self).__name__,
+            native_parameters(params, rows.native.n_features, splitter=self._splitter),
+            params.get("class_weight"),
+            params["categorical_features"],
+        )
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
     def apply(self, X: Any) -> np.ndarray:
         """Return the leaf that every row reaches in every tree.
 
@@ -110,8 +132,8 @@ class _Forest(ForgetMixin):
         leaves : ndarray of shape (n_samples, n_trees)
             Numbers of nodes in preorder. Trees without rows have no column.
         """
-        with float32_rows(_dense(self._check_X(self, X, reset=False)), self.n_features_in_) as rows:
-            return np.array([tree.apply(rows) for tree in self._trees()]).T
+        with float32_rows(dense_rows(self._check_X(self, X, reset=False)), self.n_features_in_) as rows:
+            return self._read(lambda state: state.apply(rows))
 
     def decision_path(self, X: Any) -> tuple[sp.csr_matrix, np.ndarray]:
         """Return the nodes that every row passes.
@@ -128,16 +150,13 @@ class _Forest(ForgetMixin):
         n_nodes_ptr : ndarray of shape (n_trees + 1,)
             Columns from ``n_nodes_ptr[t]`` to ``n_nodes_ptr[t + 1]`` are the nodes of tree t.
         """
-        with float32_rows(_dense(self._check_X(self, X, reset=False)), self.n_features_in_) as rows:
-            paths = [tree.decision_path(rows) for tree in self._trees()]
-        return sp.hstack(paths).tocsr(), np.cumsum([0, *(path.shape[1] for path in paths)])
+        with float32_rows(dense_rows(self._check_X(self, X, reset=False)), self.n_features_in_) as rows:
+            return self._read(lambda state: state.decision_path(rows))
 
     @property
     def feature_importances_(self) -> np.ndarray:
         """How much each feature lowers the impurity, averaged over trees; the values sum to 1, or all are 0."""
-        with np.errstate(invalid="ignore"):  # where weights are so small that nothing is lowered, a release has NaN
-            importances: np.ndarray = self.release().feature_importances_
-        return np.where(np.isnan(importances), 0.0, importances)
+        return self._read(lambda state: state.importances())
 
     @property
     def estimators_(self) -> list[Any]:
@@ -158,15 +177,15 @@ class _Forest(ForgetMixin):
                 "forgettable=False keeps none. Nothing was changed. Set oob_score=False, or keep the rows."
             )
 
-    def _trees(self) -> list[Tree]:
+    def _read(self, read: Callable[[PublishedForest], _Read]) -> _Read:
         live = self._require_live()
         with live.lock:  # no writer may come between the version and its trees
-            return live.publish().trees()
+            return read(live.publish())
 
     def _outputs(self, X: Any) -> tuple[PublishedForest, np.ndarray]:
         """Return one version of the forest and what it says of rows."""
         n_threads = effective_n_jobs(self.n_jobs)
-        with float32_rows(_dense(self._check_X(self, X, reset=False)), self.n_features_in_) as rows:
+        with float32_rows(dense_rows(self._check_X(self, X, reset=False)), self.n_features_in_) as rows:
             while True:
                 state = self._published()
                 outputs = state.outputs(rows, n_threads)
@@ -183,11 +202,16 @@ class _Forest(ForgetMixin):
     # --- releasing ---------------------------------------------------------------------------------------------------
 
     def _native_twin(self, state: PublishedForest, params: dict[str, Any]) -> Any:
-        twin = self._twin_class(**{name: value for name, value in params.items() if name not in _OWN_PARAMETERS})
+        grown = state.trees()
+        asks_levels = len(grown.levels.features) > 0
+        twin_class = with_levels(self._twin_class) if asks_levels else self._twin_class
+        twin = twin_class(**{name: value for name, value in params.items() if name not in _OWN_PARAMETERS})
         twin.estimator_ = self._tree_class()
         twin.n_outputs_ = 1
         tree_params = {name: params[name] for name in twin.estimator_params if name in params}
-        twin.estimators_ = [self._native_tree(tree, tree_params, state.classes_) for tree in state.trees()]
+        twin.estimators_ = [self._native_tree(tree, tree_params, state.classes_) for tree in grown.trees]
+        if asks_levels:
+            twin.levels_ = grown.levels
         if state.classes_ is not None:
             twin.classes_, twin.n_classes_ = state.classes_.copy(), len(state.classes_)
         return twin
@@ -205,12 +229,6 @@ class _Forest(ForgetMixin):
         n_sums = n_classes if isinstance(self, ClassifierMixin) else 2
         params = native_parameters(self.get_params(deep=False), X.shape[1], splitter=self._splitter)
         return estimate_forest_nbytes(params, X.shape[0], n_sums)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = True
-        return tags
 
 
 class ForestClassifier(ClassifierMixin, _Forest):
@@ -486,9 +504,10 @@ class ForestRegressor(RegressorMixin, _Forest):
 
 def _check_values(X: Any) -> None:
     """Refuse missing values of sparse rows, as scikit-learn does, and what float32 cannot hold."""
-    if sp.issparse(X):
-        assert_all_finite(X)
-    values = X.data if sp.issparse(X) else X
+    is_sparse = sp.issparse(X) or isinstance(X, CsrRows)
+    values = X.data if is_sparse else X
+    if is_sparse:
+        assert_all_finite(values)
     n_wrong = int(np.count_nonzero(np.abs(values) >= _TOO_LARGE)) if values.dtype == np.float64 else 0
     if n_wrong:
         raise ValueError(
@@ -497,6 +516,12 @@ def _check_values(X: Any) -> None:
         )
 
 
-def _dense(X: Any) -> Any:
+def check_stored_values(rows: RowStore) -> None:
+    """Refuse rows that no forest has ever stored: there are rows at the start only where a saved model is loaded."""
+    for block in rows.blocks():
+        _check_values(block.X)
+
+
+def dense_rows(X: Any) -> Any:
     """Return a sparse matrix in the form in which rows travel."""
     return CsrRows(X.indptr, X.indices, X.data) if sp.issparse(X) else X

@@ -42,11 +42,13 @@ def out_of_bag(live: LiveModel, state: PublishedForest) -> OutOfBag:
         share=live.params["max_samples"],
     )
     is_out = copies[:, copies.any(axis=0)] == 0  # trees without rows are none
-    trees = state.trees()
-    totals = np.zeros((len(block), trees[0].value.shape[2]))
+    grown = state.trees()
+    totals = np.zeros((len(block), grown.trees[0].value.shape[2]))
     with float32_rows(block.X, live.n_features) as X:
-        for tree, out in zip(trees, is_out.T, strict=False):  # without any tree a leaf stands in, which is no judge
-            totals[out] += tree.predict(X[out])
+        columns = grown.levels.columns(X)
+        # Without any tree a leaf stands in, which is no judge.
+        for tree, out in zip(grown.trees, is_out.T, strict=False):
+            totals[out] += tree.predict(columns[out])
     n_judges = is_out.sum(axis=1)
     if not n_judges.all():
         warnings.warn(

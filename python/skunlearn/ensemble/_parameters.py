@@ -47,6 +47,7 @@ _CONSTRAINTS: dict[str, Any] = {
     "max_samples": [None, Interval(Real, 0, 1, closed="right"), Interval(Integral, 1, None, closed="left")],
     "monotonic_cst": ["array-like", None],
     "n_thresholds": [Interval(Integral, 1, 4096, closed="both")],
+    "categorical_features": ["array-like", None],
 }
 CLASSIFIER_CONSTRAINTS: dict[str, Any] = {
     **_CONSTRAINTS,
@@ -100,8 +101,8 @@ _REFUSALS = (
     ),
     _Refusal(
         "class_weight",
-        lambda value: not isinstance(value, (str, list)),
-        "Weights by the frequency of the classes change every score with every deletion; pass a dict.",
+        lambda value: not isinstance(value, list),
+        "There is one target, so pass one dict.",
     ),
 )
 
@@ -127,7 +128,7 @@ def check_offered(model_name: str, params: dict[str, Any]) -> None:
 
 
 def _check_class_weight(class_weight: Any) -> None:
-    if class_weight is None:
+    if class_weight is None or isinstance(class_weight, str):
         return
     weights = list(class_weight.values())
     n_wrong = sum(not (isinstance(w, Real) and 0 < float(w) < np.inf) for w in weights)
@@ -141,7 +142,7 @@ def _check_class_weight(class_weight: Any) -> None:
 def native_parameters(params: dict[str, Any], n_features: int, *, splitter: str) -> dict[str, Any]:
     """Return the parameters of the native forest, but its key."""
     criterion = {"log_loss": "entropy", "friedman_mse": "squared_error"}.get(params["criterion"], params["criterion"])
-    max_depth = params["max_depth"]
+    max_depth, class_weight = params["max_depth"], params.get("class_weight")
     return {
         "task": "regression" if criterion == "squared_error" else "classification",
         "splitter": splitter,
@@ -155,6 +156,7 @@ def native_parameters(params: dict[str, Any], n_features: int, *, splitter: str)
         "bootstrap": bool(params["bootstrap"]),
         "share": None if params["max_samples"] is None else float(params["max_samples"]),
         "n_features": n_features,
+        "class_weight": class_weight if isinstance(class_weight, str) else None,
     }
 
 

@@ -64,6 +64,10 @@ class RandomForestRegressor(ForestRegressor):
         How many thresholds are compared for a feature: the values of so many rows of the node, chosen at random. More
         come closer to scikit-learn's forest, which compares all: on noisy columns of numbers 32 do better than 8, at
         some cost in time.
+    categorical_features : array-like of {bool, int, str}, default=None
+        Features whose values are levels without an order: a mask, indices, or names. A split parts one level from all
+        others; compared are the levels of the rows whose values would be thresholds. Unseen levels are others.
+        Where splits ask for levels, `release` returns a subclass of scikit-learn's forest that needs skunlearn.
 
     Attributes
     ----------
@@ -150,6 +154,7 @@ class RandomForestRegressor(ForestRegressor):
         max_samples: float | None = None,
         monotonic_cst: Any = None,
         n_thresholds: int = 8,
+        categorical_features: Any = None,
     ) -> None:
         self.n_estimators = n_estimators
         self.criterion = criterion
@@ -170,3 +175,4 @@ class RandomForestRegressor(ForestRegressor):
         self.max_samples = max_samples
         self.monotonic_cst = monotonic_cst
         self.n_thresholds = n_thresholds
+        self.categorical_features = categorical_features

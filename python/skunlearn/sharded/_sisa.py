@@ -136,8 +136,10 @@ class _SISA(ForgetMixin):
         did not, it is "refit": trained anew on the rows that are left, but not reproducibly.
         """
         live = self._require_live()
-        live.publish()
-        test = live.core.self_test  # type: ignore[attr-defined]
+        core: Any = live.core
+        if core.self_test is None and not live.is_empty:
+            live.publish()
+        test = core.self_test
         base = type(live.params["estimator"]).__name__
         if test is None or test.passed:
             return Guarantee(
@@ -405,7 +407,7 @@ class SISAClassifier(ClassifierMixin, _SISA):
 
     def _native_twin(self, state: SISAState, params: dict[str, Any]) -> ShardEnsembleClassifier:
         twin = ShardEnsembleClassifier(vote=params["aggregate"] == "vote")
-        twin.estimators_, twin.shard_classes_ = state.estimators_, state.shard_classes_
+        twin.estimators_, twin.shard_classes_ = _released(state), state.shard_classes_
         twin.shard_weights_, twin.classes_ = state.shard_weights_.copy(), state.classes_.copy()
         return twin
 
@@ -581,8 +583,13 @@ class SISARegressor(RegressorMixin, _SISA):
 
     def _native_twin(self, state: SISAState, params: dict[str, Any]) -> ShardEnsembleRegressor:
         twin = ShardEnsembleRegressor()
-        twin.estimators_, twin.shard_weights_ = state.estimators_, state.shard_weights_.copy()
+        twin.estimators_, twin.shard_weights_ = _released(state), state.shard_weights_.copy()
         return twin
+
+
+def _released(state: SISAState) -> tuple[Any, ...]:
+    """Return the shards without the rows that an estimator of this library would keep."""
+    return tuple(e.release() if isinstance(e, ForgetMixin) else e for e in state.estimators_)
 
 
 def _has_rows(state: SISAState) -> np.ndarray:

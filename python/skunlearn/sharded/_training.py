@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
+from skunlearn.base import ForgetMixin
 from skunlearn.key import Key
 
 __all__ = ["Lesson", "ShardRows", "Trained", "check_seedable", "fingerprint", "in_canonical_order", "seeded", "train"]
@@ -86,7 +87,9 @@ def _train(lesson: Lesson) -> tuple[Any, list[bytes]]:
         if not lesson.in_slices:
             (rows,) = lesson.slices
             assert rows is not None
-            return model.fit(rows.X, rows.y, **_weights(rows)), []
+            # What this library would keep of the rows, the sharded model has already.
+            keeps_none = {"forgettable": False} if isinstance(model, ForgetMixin) else {}
+            return model.fit(rows.X, rows.y, **_weights(rows), **keeps_none), []
         classes = {} if lesson.n_classes is None else {"classes": np.arange(lesson.n_classes)}
         checkpoints = []
         for rows in lesson.slices:

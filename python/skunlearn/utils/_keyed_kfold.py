@@ -8,8 +8,8 @@ from _unlearn_native._native import prf
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import indexable
 
+from skunlearn.ids import id_bytes, parse_ids
 from skunlearn.key import key_from_random_state
-from skunlearn.rows import id_bytes, parse_ids
 
 __all__ = ["KeyedKFold"]
 

@@ -23,8 +23,9 @@ pub const MOST_SAMPLES: u64 = 1 << 30;
 /// No component: not a core.
 const NONE: u32 = u32::MAX;
 
-/// Rows that say which columns tell rows apart.
+/// Rows that say which columns tell rows apart, and columns that are looked at for that.
 const SAMPLE: usize = 1000;
+const SAMPLED_COLUMNS: usize = 1000;
 
 /// Why a call was refused.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -497,10 +498,10 @@ impl Model {
     }
 }
 
-/// Values of some rows, column by column.
+/// Values of some rows in the first columns, column by column.
 fn sample<T: Table>(table: &T) -> Zeroizing<Vec<Vec<f64>>> {
     let stride = table.n_slots().div_ceil(SAMPLE).max(1);
-    let mut columns: Vec<_> = (0..table.n_features())
+    let mut columns: Vec<_> = (0..table.n_features().min(SAMPLED_COLUMNS))
         .map(|_| Vec::with_capacity(SAMPLE))
         .collect();
     let mut search = Search::default();

@@ -1,5 +1,6 @@
 //! What a forest is, as bytes that do not depend on how it came to be, and a check of it node by node.
 
+use super::balance::Multipliers;
 use super::evaluate::{Evaluator, NodeRows};
 use super::grow::Tree;
 use super::model::{Forest, Output};
@@ -30,7 +31,11 @@ impl Writer<'_> {
 
     fn sums(&mut self, sums: &[i64]) {
         match self.output {
-            Output::Mean => sums.iter().for_each(|sum| self.number(sum.cast_unsigned())),
+            Output::Mean | Output::PathLength => {
+                for sum in sums {
+                    self.number(sum.cast_unsigned());
+                }
+            }
             Output::Classes(slots) => {
                 for &slot in slots {
                     self.number(sums.get(slot).copied().unwrap_or(0).cast_unsigned());
@@ -75,12 +80,22 @@ impl Forest {
             output,
         };
         writer.number(self.rows().len() as u64);
-        for tree in self.trees() {
+        self.write_multipliers(&mut writer, self.balanced().of_all());
+        for (number, tree) in self.trees().iter().enumerate() {
+            self.write_multipliers(&mut writer, self.balanced().of_tree(number));
             for id in tree.preorder() {
                 self.write_node(&mut writer, tree, id, depth);
             }
         }
         writer.hasher.finalize().into()
+    }
+
+    /// Writes the multipliers of classes, where there are any.
+    fn write_multipliers(&self, writer: &mut Writer<'_>, multipliers: &Multipliers) {
+        if self.balanced().is_on() {
+            writer.number(multipliers.unit().cast_unsigned());
+            writer.sums(multipliers.of_slots());
+        }
     }
 
     fn write_node(&self, writer: &mut Writer<'_>, tree: &Tree, id: NodeId, depth: Depth) {
@@ -110,31 +125,32 @@ impl Forest {
         writer.number(node.missing as u64);
         let mut block = tree.memory.statistics(id).to_vec();
         if depth == Depth::Statistics && !block.is_empty() {
-            for &row in self.context().shape().pivots(&block) {
+            for &row in self.context(0).shape().pivots(&block) {
                 writer.hasher.update(&self.rows().tag(row).to_le_bytes());
             }
-            let (totals, features) = self.context().shape().parts(&mut block);
+            let (totals, features) = self.context(0).shape().parts(&mut block);
             writer.sums(totals);
             features.for_each(|part| writer.feature(&part));
         }
     }
 
-    /// Checks that every node which is not stale is what its function says, statistics included.
+    /// Checks that every node which is neither stale nor pending, nor below a pending one, is what its function says,
+    /// statistics included.
     ///
     /// # Panics
     /// If one is not.
     pub fn validate(&self) {
         let mut evaluator = Evaluator::default();
-        for tree in self.trees() {
+        for (number, tree) in self.trees().iter().enumerate() {
             assert!(tree.is_whole);
-            let stale = tree
-                .preorder()
-                .filter(|&id| tree.memory.node(id).kind == Kind::Stale)
-                .count();
-            assert_eq!(tree.is_settled(), stale == 0);
-            for id in tree.preorder() {
-                tree.validate(self.context(), &mut evaluator, id);
-            }
+            let count = |kind| {
+                tree.preorder()
+                    .filter(|&id| tree.memory.node(id).kind == kind)
+                    .count()
+            };
+            assert_eq!(tree.n_stale(), count(Kind::Stale));
+            assert_eq!(tree.pending.n_nodes(), count(Kind::Pending));
+            tree.validate(self.context(number), &mut evaluator);
         }
     }
 }
@@ -146,17 +162,28 @@ impl Tree {
         std::iter::from_fn(move || {
             let id = stack.pop()?;
             let node = self.memory.node(id);
-            if node.kind == Kind::Internal {
+            if !node.is_list() {
                 stack.extend([node.right(), node.left]);
             }
             Some(id)
         })
     }
 
-    fn validate(&self, context: Context<'_>, evaluator: &mut Evaluator, id: NodeId) {
+    fn validate(&self, context: Context<'_>, evaluator: &mut Evaluator) {
+        let mut stack = vec![ROOT];
+        while let Some(id) = stack.pop() {
+            self.validate_node(context, evaluator, id);
+            let node = self.memory.node(id);
+            if node.kind == Kind::Internal {
+                stack.extend([node.right(), node.left]);
+            }
+        }
+    }
+
+    fn validate_node(&self, context: Context<'_>, evaluator: &mut Evaluator, id: NodeId) {
         let mut rows = Vec::new();
         let mut subset = Subset::default();
-        self.memory.rows_below(id, &mut rows);
+        self.rows_below(context, id, &mut rows);
         self.fill(context, &mut subset, &rows);
         let node = *self.memory.node(id);
         assert_eq!(rows.len(), node.n as usize, "rows of a node");
@@ -178,7 +205,7 @@ impl Tree {
             );
         }
         match (node.kind, outcome) {
-            (Kind::Stale, _) => {}
+            (Kind::Stale | Kind::Pending, _) => {}
             (Kind::Leaf, Outcome::Leaf { pivot_limit }) => {
                 assert_eq!(pivot_limit, node.pivot_limit);
             }

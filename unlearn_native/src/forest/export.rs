@@ -1,12 +1,14 @@
 //! Trees as arrays in preorder: what a released forest, `apply` and the importances of features are made of.
 
+use super::balance::{Multipliers, NONE};
+use super::grow::Tree;
 use super::model::{Forest, Output};
-use super::node::{Kind, NodeId};
+use super::node::{Kind, NodeId, ROOT};
 use super::numbers::{nearest, nearest_signed, nearest_wide, signed};
 use super::params::Criterion;
 use super::score::x_ln_x;
 use super::split::Missing;
-use super::sums::{Channels, Member};
+use super::sums::Member;
 
 /// Of leaves: there is no child.
 const NO_CHILD: i64 = -1;
@@ -36,7 +38,18 @@ pub struct Arrays {
     pub value: Vec<f64>,
 }
 
-/// Sums of a node, and the weighted squares of its targets.
+/// Which nodes rows pass.
+#[derive(Debug, Default)]
+pub struct Paths {
+    /// Where the nodes of each row begin, and the end.
+    pub starts: Vec<i64>,
+    /// Nodes, row after row.
+    pub nodes: Vec<i64>,
+    /// Where the nodes of each tree begin, and the end.
+    pub edges: Vec<i64>,
+}
+
+/// Sums of a node, those of classes multiplied, and the weighted squares of its targets.
 #[derive(Clone, Default)]
 struct Moments {
     totals: Vec<i64>,
@@ -46,11 +59,12 @@ struct Moments {
 impl Forest {
     /// Sums of the nodes of a tree in preorder: from the leaves up.
     fn moments(&self, tree: usize, nodes: &[NodeId], right: &[usize]) -> Vec<Moments> {
+        let multipliers = self.balanced().of_tree(tree);
         let tree = &self.trees()[tree];
         let mut moments = vec![Moments::default(); nodes.len()];
         for at in (0..nodes.len()).rev() {
             moments[at] = if tree.memory.node(nodes[at]).is_list() {
-                self.leaf_moments(tree, nodes[at])
+                self.leaf_moments(tree, multipliers, nodes[at])
             } else {
                 let [left, right] = [&moments[at + 1], &moments[right[at]]];
                 Moments {
@@ -67,10 +81,10 @@ impl Forest {
         moments
     }
 
-    fn leaf_moments(&self, tree: &super::grow::Tree, id: NodeId) -> Moments {
+    fn leaf_moments(&self, tree: &Tree, multipliers: &Multipliers, id: NodeId) -> Moments {
         let rows = tree.memory.list(id).iter();
         let square = |&row| {
-            let Member { row, copies } = tree.member(self.context(), row);
+            let Member { row, copies } = tree.member(self.context(0), row);
             let amount = self.rows().amount(Member { row, copies });
             i128::from(amount.product) * i128::from(amount.target)
         };
@@ -80,7 +94,7 @@ impl Forest {
             rows.map(square).sum()
         };
         Moments {
-            totals: tree.memory.list_totals(id).to_vec(),
+            totals: multipliers.times_all(tree.memory.list_totals(id)),
             squares,
         }
     }
@@ -118,6 +132,7 @@ impl Forest {
         let nodes: Vec<NodeId> = self.trees()[tree].preorder().collect();
         let right = self.right_children(tree, &nodes);
         let moments = self.moments(tree, &nodes, &right);
+        let multipliers = self.balanced().of_tree(tree);
         let memory = &self.trees()[tree].memory;
         let mut arrays = Arrays {
             value: vec![0.0; nodes.len() * output.len()],
@@ -145,10 +160,10 @@ impl Forest {
             let units = self.rows().channels().weight(&moments.totals);
             arrays
                 .weighted_n_node_samples
-                .push(self.rows().weight_of(units));
+                .push(self.rows().weight_of(units) / nearest(multipliers.unit()));
             let value = &mut arrays.value[at * output.len()..(at + 1) * output.len()];
             if units > 0 {
-                self.add_value(output, &moments.totals, value);
+                self.add_value(output, &NONE, &moments.totals, value);
             }
         }
         arrays
@@ -168,53 +183,102 @@ impl Forest {
         right
     }
 
-    /// For each tree the share of each feature in what impurity its splits take away; zeros without a split.
+    /// Of each tree that has a split, how much impurity, times the weight of its rows, the splits on each feature take away;
+    /// then the weight of its rows. The forest must be settled.
     #[must_use]
-    pub fn importances(&self) -> Vec<f64> {
-        let width = self.params().n_features;
-        let mut all = vec![0.0; self.trees().len() * width];
-        for (tree, shares) in all.chunks_exact_mut(width).enumerate() {
-            let nodes: Vec<NodeId> = self.trees()[tree].preorder().collect();
-            let right = self.right_children(tree, &nodes);
-            let moments = self.moments(tree, &nodes, &right);
-            let weighted = |at: usize| {
-                let channels: Channels = self.rows().channels();
-                nearest(channels.weight(&moments[at].totals)) * self.impurity(&moments[at])
-            };
-            for (at, &id) in nodes.iter().enumerate() {
-                let node = self.trees()[tree].memory.node(id);
-                if node.kind == Kind::Internal {
-                    shares[node.feature as usize] +=
-                        weighted(at) - weighted(at + 1) - weighted(right[at]);
-                }
-            }
-            let total: f64 = shares.iter().sum();
-            if total > 0.0 {
-                for share in shares {
-                    *share /= total;
-                }
-            }
-        }
-        all
+    pub fn impurity_decreases(&self) -> Vec<Vec<f64>> {
+        let has_split = |tree: &usize| self.trees()[*tree].memory.node(ROOT).kind == Kind::Internal;
+        (0..self.trees().len())
+            .filter(has_split)
+            .map(|tree| self.impurity_decreases_of(tree))
+            .collect()
     }
 
-    /// For each row and tree the number in preorder of the leaf that it comes to. The forest must be settled.
-    #[must_use]
-    pub fn apply(&self, x: &[f32]) -> Vec<i64> {
-        let n_trees = self.trees().len();
-        let width = self.params().n_features;
-        let mut leaves = vec![0; x.len() / width * n_trees];
-        for (number, tree) in self.trees().iter().enumerate() {
-            let mut place = vec![0; tree.memory.n_nodes()];
-            for (at, id) in tree.preorder().enumerate() {
-                place[id as usize] = signed(at);
-            }
-            for (row, leaves) in x.chunks_exact(width).zip(leaves.chunks_exact_mut(n_trees)) {
-                leaves[number] = tree
-                    .leaf_of(row)
-                    .map_or(UNDEFINED, |leaf| place[leaf as usize]);
+    fn impurity_decreases_of(&self, tree: usize) -> Vec<f64> {
+        let nodes: Vec<NodeId> = self.trees()[tree].preorder().collect();
+        let right = self.right_children(tree, &nodes);
+        let moments = self.moments(tree, &nodes, &right);
+        let unit = nearest(self.balanced().of_tree(tree).unit());
+        let weight = |at: usize| {
+            let units = self.rows().channels().weight(&moments[at].totals);
+            self.rows().weight_of(units) / unit
+        };
+        let impurity = |at: usize| weight(at) * self.impurity(&moments[at]);
+        let mut decreases = vec![0.0; self.params().n_features + 1];
+        for (at, &id) in nodes.iter().enumerate() {
+            let node = self.trees()[tree].memory.node(id);
+            if node.kind == Kind::Internal {
+                // Added up in scikit-learn's order, so that a released forest says the same.
+                decreases[node.feature as usize] +=
+                    impurity(at) - impurity(at + 1) - impurity(right[at]);
             }
         }
-        leaves
+        decreases[self.params().n_features] = weight(0);
+        decreases
+    }
+
+    /// Numbers in preorder of the nodes of a tree, by index.
+    fn numbers(tree: &Tree) -> Vec<i64> {
+        let mut numbers = vec![0; tree.memory.n_nodes()];
+        for (number, id) in tree.preorder().enumerate() {
+            numbers[id as usize] = signed(number);
+        }
+        numbers
+    }
+
+    /// For each row and tree that has rows the number in preorder of the leaf that it comes to. If no tree has rows, as if
+    /// one leaf held them all. The forest must be settled.
+    #[must_use]
+    pub fn apply(&self, x: &[f32]) -> Vec<i64> {
+        let width = self.params().n_features;
+        let n_trees = self.trees_with_rows().count().max(1);
+        let mut out = vec![0; x.len() / width * n_trees];
+        let mut leaves = Vec::new();
+        for (at, (_, tree)) in self.trees_with_rows().enumerate() {
+            let numbers = Self::numbers(tree);
+            tree.find_leaves(x, width, &mut leaves);
+            for (out, &leaf) in out.chunks_exact_mut(n_trees).zip(&leaves) {
+                out[at] = numbers[leaf as usize];
+            }
+        }
+        out
+    }
+
+    /// The nodes that rows pass, as a sparse matrix of ones: all nodes of all trees that have rows side by side, each tree in
+    /// preorder. If no tree has rows, as if one leaf held them all. The forest must be settled.
+    #[must_use]
+    pub fn decision_path(&self, x: &[f32]) -> Paths {
+        let rows = x.chunks_exact(self.params().n_features);
+        let trees: Vec<(&Tree, Vec<i64>)> = self
+            .trees_with_rows()
+            .map(|(_, tree)| (tree, Self::numbers(tree)))
+            .collect();
+        let mut paths = Paths {
+            starts: vec![0],
+            nodes: Vec::new(),
+            edges: vec![0],
+        };
+        let mut edge = 0;
+        for (tree, _) in &trees {
+            edge += signed(tree.preorder().count());
+            paths.edges.push(edge);
+        }
+        if trees.is_empty() {
+            paths.edges.push(1);
+        }
+        for row in rows {
+            for ((tree, numbers), &edge) in trees.iter().zip(&paths.edges) {
+                let mut next = Some(ROOT);
+                while let Some(id) = next {
+                    paths.nodes.push(edge + numbers[id as usize]);
+                    next = tree.step(id, row);
+                }
+            }
+            if trees.is_empty() {
+                paths.nodes.push(0);
+            }
+            paths.starts.push(signed(paths.nodes.len()));
+        }
+        paths
     }
 }

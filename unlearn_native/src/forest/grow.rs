@@ -1,10 +1,14 @@
 //! A tree, and how its stale nodes are split: one at a time for the rows that a read reaches, or all the way down.
 
+use std::sync::Arc;
+
 use super::evaluate::{Evaluator, NodeRows};
 use super::mix::{self, TreeTags};
 use super::node::{Kind, Memory, Node, NodeId, ROOT};
+use super::pending::Pending;
 use super::rows::RowTable;
 use super::split::{Context, Missing, Outcome, Split};
+use super::statistics::is_same_level;
 use super::subset::Subset;
 use super::sums::{Amount, Member};
 use crate::pool::PoolError;
@@ -55,9 +59,13 @@ pub enum Reach {
 pub struct Tree {
     pub(super) memory: Memory,
     pub(super) tags: TreeTags,
+    /// Features that its nodes choose from, ascending.
+    pub(super) features: Arc<[u32]>,
     /// All stale nodes, and some that are no longer.
     stale: Vec<NodeId>,
     n_stale: usize,
+    /// What pending nodes have not taken into account yet.
+    pub(super) pending: Pending,
     /// Whether no change was cut short. If not, the tree is grown from the rows again.
     pub(super) is_whole: bool,
     pub(super) counters: Counters,
@@ -66,12 +74,14 @@ pub struct Tree {
 impl Tree {
     /// A tree without rows; its root is stale.
     #[must_use]
-    pub fn new(tags: TreeTags) -> Self {
+    pub fn new(tags: TreeTags, features: Arc<[u32]>) -> Self {
         Self {
+            features,
             memory: Memory::new(0),
             tags,
             stale: Vec::new(),
             n_stale: 0,
+            pending: Pending::default(),
             is_whole: false,
             counters: Counters::default(),
         }
@@ -85,6 +95,7 @@ impl Tree {
         self.is_whole = false;
         self.stale.clear();
         self.n_stale = 0;
+        self.pending = Pending::default();
         let n_totals = context.rows.channels().n_totals();
         self.memory = Memory::new(n_totals);
         self.memory.node_mut(ROOT).tag = self.tags.root;
@@ -106,10 +117,16 @@ impl Tree {
         self.memory.node(ROOT).n as usize
     }
 
-    /// Whether the tree can be read: it is whole, and no node is stale.
+    /// Whether the tree can be read: it is whole, and no node is stale or pending.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.is_whole && self.n_stale == 0
+        self.is_whole && self.n_stale == 0 && self.pending.is_empty()
+    }
+
+    /// Number of stale nodes.
+    #[must_use]
+    pub fn n_stale(&self) -> usize {
+        self.n_stale
     }
 
     /// Notes that a node became stale.
@@ -130,11 +147,12 @@ impl Tree {
         self.n_stale -= n_stale;
     }
 
-    /// Splits everything that is stale, all the way down.
+    /// Looks at all pending nodes and splits everything that is stale, all the way down.
     ///
     /// # Errors
     /// If there is no memory.
     pub fn flush(&mut self, context: Context<'_>, bench: &mut Bench) -> Result<(), PoolError> {
+        self.drain(context, bench)?;
         while let Some(id) = self.stale.pop() {
             if self.memory.node(id).kind == Kind::Stale {
                 self.settle(context, bench, id, Reach::Leaves)?;
@@ -274,6 +292,8 @@ pub fn goes_left(split: Split, majority_left: bool, x: f32) -> bool {
             Missing::Right => false,
             Missing::Left => true,
         }
+    } else if split.is_level {
+        is_same_level(x, split.threshold)
     } else {
         x <= split.threshold
     }

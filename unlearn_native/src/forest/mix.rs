@@ -9,8 +9,11 @@
 //! | tag of the root of tree t | `tree_tags(t).root` |
 //! | tag of a child | `h(tag, 1)` on the left, `h(tag, 2)` on the right: of the path, not of the splits on it |
 //! | priority of a row at a node | `h(tag, low)`; equal ones are ordered by the full row tag |
+//! | rows of a tree of n rows | the first n by `h(tree_tags(t).draw, low)`; equal ones are ordered by the full row tag |
+//! | features of a tree of n features | the first n by `h(tree_tags(t).draw ^ FEATURE, f)`; equal ones are ordered by f |
 //! | priority of a feature at a node | `h(tag ^ FEATURE, f)`; equal ones are ordered by f |
 //! | tag of the cells of a feature (`cells`) | `h(tag ^ CELLS, f)` |
+//! | priority of a level | `h(h(tag ^ LEVELS, f), level)`; equal ones are ordered by value |
 //! | whether a level goes left, subset j | lowest bit of `h(h(h(tag ^ LEVELS, f), j), level)` |
 //! | copies of a row in tree t | `poisson(h(tree_tags(t).draw, low))`, or 1 if the tree is among the chosen ones |
 //!
@@ -72,6 +75,15 @@ pub fn tree_tags(key: &PrfKey, tree: u32) -> Result<TreeTags, IdentityError> {
     })
 }
 
+/// Phase of the weights of balanced classes: over all rows (scope 0), or in a tree (its number and one).
+///
+/// # Errors
+/// None in fact: the purpose holds no NUL.
+pub fn class_weight_phase(key: &PrfKey, scope: u32) -> Result<u32, IdentityError> {
+    let bytes = prf(key, "forest class weight", &u64::from(scope).to_le_bytes())?;
+    Ok(u32::from_le_bytes(std::array::from_fn(|i| bytes[i])))
+}
+
 /// Tag of the left child of a node.
 #[must_use]
 pub const fn left(tag: u64) -> u64 {
@@ -96,10 +108,26 @@ pub fn feature_priority(tag: u64, feature: u32) -> u64 {
     h(tag ^ FEATURE, u64::from(feature))
 }
 
+/// The `n` features of a tree: the first by priority under what draws its rows, ascending.
+#[must_use]
+pub fn features_of_tree(draw: u64, n: usize, n_features: u32) -> Vec<u32> {
+    let mut features: Vec<u32> = (0..n_features).collect();
+    features.sort_unstable_by_key(|&feature| (feature_priority(draw, feature), feature));
+    features.truncate(n);
+    features.sort_unstable();
+    features
+}
+
 /// Tag of the cells from which the uniform thresholds of a feature at a node are drawn.
 #[must_use]
 pub fn cells_tag(tag: u64, feature: u32) -> u64 {
     h(tag ^ CELLS, u64::from(feature))
+}
+
+/// Priority of a level of a categorical feature at a node, where thresholds are uniform.
+#[must_use]
+pub fn level_priority(tag: u64, feature: u32, level: f32) -> u64 {
+    h(h(tag ^ LEVELS, u64::from(feature)), level.to_bits().into())
 }
 
 /// Tag of subset `subset` of the levels of a categorical feature at a node, for [`goes_left`].

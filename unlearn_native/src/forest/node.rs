@@ -35,6 +35,8 @@ pub enum Kind {
     Leaf,
     /// Has children, and statistics if it has enough rows.
     Internal,
+    /// An internal node of which rows were forgotten since it was looked at; `n` does not count them any more.
+    Pending,
 }
 
 /// Words of a pool.
@@ -65,6 +67,8 @@ pub struct Node {
     pub threshold: f32,
     /// What it is.
     pub kind: Kind,
+    /// Only the threshold goes left.
+    pub is_level: bool,
     /// Where missing values go.
     pub missing: Missing,
 }
@@ -84,6 +88,7 @@ impl Node {
         Split {
             feature: self.feature,
             threshold: self.threshold,
+            is_level: self.is_level,
             missing: self.missing,
         }
     }
@@ -92,6 +97,7 @@ impl Node {
     pub fn set_split(&mut self, split: Split) {
         self.feature = split.feature;
         self.threshold = split.threshold;
+        self.is_level = split.is_level;
         self.missing = split.missing;
     }
 
@@ -100,6 +106,7 @@ impl Node {
         self.left = 0;
         self.feature = 0;
         self.threshold = 0.0;
+        self.is_level = false;
         self.missing = Missing::Unseen;
     }
 
@@ -112,7 +119,7 @@ impl Node {
 
 /// Nodes and spans of a tree.
 pub struct Memory {
-    chunks: Vec<Box<[Node]>>,
+    chunks: Vec<Box<[Node; CHUNK]>>,
     n_used: usize,
     /// Left nodes of freed pairs.
     free: Vec<NodeId>,
@@ -123,7 +130,7 @@ pub struct Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         for chunk in &mut self.chunks {
-            chunk.zeroize();
+            chunk.as_mut_slice().zeroize();
         }
     }
 }
@@ -174,7 +181,7 @@ impl Memory {
             return id;
         }
         if self.n_used == self.chunks.len() * CHUNK {
-            self.chunks.push(vec![Node::default(); CHUNK].into());
+            self.chunks.push(Box::new([Node::default(); CHUNK]));
         }
         self.n_used += 2;
         narrow(self.n_used - 2)
@@ -367,9 +374,15 @@ impl Memory {
     }
 
     /// Frees all that is below a node and the span of the node itself; appends the rows to `rows`, adds their sums to
-    /// `totals`, and returns how many of the lists were stale.
-    pub fn take_below(&mut self, id: NodeId, rows: &mut Vec<u32>, totals: &mut [i64]) -> usize {
+    /// `totals`, and returns how many of the lists were stale, and depths and indices of pending nodes.
+    pub fn take_below(
+        &mut self,
+        id: NodeId,
+        rows: &mut Vec<u32>,
+        totals: &mut [i64],
+    ) -> (usize, Vec<(u32, NodeId)>) {
         let mut n_stale = 0;
+        let mut pending = Vec::new();
         let mut pairs = Vec::new();
         let mut stack = vec![id];
         while let Some(at) = stack.pop() {
@@ -383,13 +396,16 @@ impl Memory {
             } else {
                 pairs.push(node.left);
                 stack.extend([node.right(), node.left]);
+                if node.kind == Kind::Pending {
+                    pending.push((node.depth, at));
+                }
             }
             self.release(at);
         }
         for left in pairs {
             self.free_pair(left);
         }
-        n_stale
+        (n_stale, pending)
     }
 
     /// Appends the rows below a node.
@@ -431,7 +447,12 @@ impl Memory {
 fn find(rows: &[u32], row: u32) -> Option<usize> {
     // Whole pieces are compared without a branch, in SIMD instructions: stale lists are long.
     const PIECE: usize = 32;
-    let holds = |piece: &[u32]| piece.iter().filter(|&&other| other == row).count() > 0;
+    let holds = |piece: &[u32]| {
+        piece
+            .iter()
+            .fold(0, |found, &other| found | u32::from(other == row))
+            > 0
+    };
     let start = rows.chunks(PIECE).position(holds)? * PIECE;
     Some(start + rows[start..].iter().position(|&other| other == row)?)
 }

@@ -54,6 +54,13 @@ pub fn rint_wide(x: f64) -> i128 {
     libm::rint(x) as i128
 }
 
+/// A product that is known to fit.
+#[inline]
+#[must_use]
+pub fn narrowed(wide: u128) -> i64 {
+    wide as i64
+}
+
 /// The low 64 bits.
 #[inline]
 #[must_use]

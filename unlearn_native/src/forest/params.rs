@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::balance::Balance;
 use super::mix;
 
 /// Where candidate thresholds come from.
@@ -33,6 +34,8 @@ pub enum Sampling {
     Bootstrap,
     /// Each in this many trees.
     Trees(u32),
+    /// So many in each tree, once.
+    First(u32),
 }
 
 /// Checked parameters.
@@ -44,6 +47,8 @@ pub struct Params {
     pub splitter: Splitter,
     /// Rows of trees.
     pub sampling: Sampling,
+    /// Over which rows classes are made to weigh alike, if they are.
+    pub balance: Option<Balance>,
     /// Number of trees.
     pub n_trees: u32,
     /// Depth of the deepest leaf, the root's being 0.
@@ -54,10 +59,14 @@ pub struct Params {
     pub min_samples_leaf: u32,
     /// Usable features that are compared at a node.
     pub max_features: usize,
+    /// Features of each tree, of which those of a node are chosen.
+    pub features_of_tree: usize,
     /// Thresholds that are compared for a feature.
     pub n_thresholds: usize,
     /// Width of the rows.
     pub n_features: usize,
+    /// Whether the values of a feature are levels without an order; empty if those of none are.
+    pub categorical: Vec<bool>,
 }
 
 /// Why parameters were refused.
@@ -78,6 +87,9 @@ pub enum ParamsError {
     /// A share that is none.
     #[error("The share of trees that hold a row must be above 0 and at most 1.")]
     Share,
+    /// A name that is none.
+    #[error("There is no class weight {0:?}.")]
+    ClassWeight(String),
     /// Names that do not go together.
     #[error(
         "There is no forest of task {task:?}, splitter {splitter:?} and criterion {criterion:?}."
@@ -93,6 +105,15 @@ pub enum ParamsError {
 }
 
 impl Params {
+    /// Whether the values of a feature are levels without an order.
+    #[must_use]
+    pub fn is_categorical(&self, feature: u32) -> bool {
+        self.categorical
+            .get(feature as usize)
+            .copied()
+            .unwrap_or(false)
+    }
+
     /// Whether classes are predicted.
     #[must_use]
     pub fn is_classifier(&self) -> bool {
@@ -121,6 +142,12 @@ impl Params {
                 most,
             ),
             ("max_features", self.max_features as u64, 1, most),
+            (
+                "features_of_tree",
+                self.features_of_tree as u64,
+                1,
+                self.n_features as u64,
+            ),
             ("n_thresholds", self.n_thresholds as u64, 1, 1 << 12),
             ("n_features", self.n_features as u64, 1, most),
         ];
@@ -138,15 +165,19 @@ impl Params {
     }
 }
 
-/// Rows of trees as scikit-learn's parameters name them: a share of trees wins over the bootstrap.
+/// Rows of trees as scikit-learn's parameters name them: a number wins over a share of trees, this over the bootstrap.
 ///
 /// # Errors
 /// If the share is none.
 pub fn sampling(
     bootstrap: bool,
     share: Option<f64>,
+    rows_of_tree: Option<u32>,
     n_trees: u32,
 ) -> Result<Sampling, ParamsError> {
+    if let Some(n) = rows_of_tree {
+        return Ok(Sampling::First(n));
+    }
     match share {
         Some(share) if share > 0.0 && share <= 1.0 => {
             Ok(Sampling::Trees(mix::n_chosen(share, n_trees)))
@@ -154,6 +185,26 @@ pub fn sampling(
         Some(_) => Err(ParamsError::Share),
         None if bootstrap => Ok(Sampling::Bootstrap),
         None => Ok(Sampling::All),
+    }
+}
+
+/// How classes are weighted, by scikit-learn's name. Where no draw of a row makes it one of a tree's,
+/// the rows of a tree are all rows.
+///
+/// # Errors
+/// If there is no such name.
+pub fn balance(
+    class_weight: Option<&str>,
+    sampling: Sampling,
+) -> Result<Option<Balance>, ParamsError> {
+    match class_weight {
+        None => Ok(None),
+        Some("balanced") => Ok(Some(Balance::Forest)),
+        Some("balanced_subsample") => Ok(Some(match sampling {
+            Sampling::Bootstrap | Sampling::Trees(_) => Balance::Trees,
+            Sampling::All | Sampling::First(_) => Balance::Forest,
+        })),
+        Some(other) => Err(ParamsError::ClassWeight(other.to_owned())),
     }
 }
 

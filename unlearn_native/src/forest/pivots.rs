@@ -50,8 +50,7 @@ impl Tree {
             return false;
         }
         let mut pivots: Vec<Ranked> = old.iter().map(|&row| rank(row)).collect();
-        bench.rows.clear();
-        self.memory.rows_below(id, &mut bench.rows);
+        self.rows_below(context, id, &mut bench.rows);
         match change {
             Change::Learn => pivots.extend(members.iter().map(|member| rank(member.row))),
             Change::Forget => {
@@ -174,8 +173,11 @@ fn count_added(
         let values = context.rows.values(member.row);
         let amount = context.rows.amount(member);
         for new in added {
-            if values[new.feature] <= new.threshold {
-                let part = &mut parts[new.part];
+            let part = &mut parts[new.part];
+            let x = values[new.feature];
+            let is_left =
+                x <= new.threshold && (part.head.is_categorical == 0 || x >= new.threshold);
+            if is_left {
                 part.n_left[new.at] += 1;
                 if part.head.is_usable != 0 {
                     channels.add(&mut part.sums[new.at * width..(new.at + 1) * width], amount);

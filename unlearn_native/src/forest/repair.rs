@@ -1,7 +1,8 @@
 //! Forgetting and learning: every node is left at the value of its function, or stale.
 //!
-//! Rows leave or enter the lists first, so that whoever counts a node again sees the rows that are left. Then the internal
-//! nodes on their way are visited, parents before children:
+//! New rows enter the lists first, so that whoever counts a node again sees them; of forgotten ones, which leave the lists
+//! last (see [`super::pending`]), it sees that they are not live. Then the internal nodes on their way are visited, parents
+//! before children:
 //!
 //! * the stop rule holds now: a leaf;
 //! * an end of a uniform range has moved, a feature came into use or fell out of it, or there are no statistics: the node
@@ -9,9 +10,10 @@
 //! * else the rows are added to its statistics, or taken out; if one is or was a pivot, the thresholds that others bring
 //!   are counted (see [`super::pivots`]); and the candidates are compared again.
 //!
-//! Where that gives another split the node becomes stale and what is below it is freed, else its children are visited.
+//! Where that gives another split the node becomes stale and what is below it is freed, else its children are next.
 
 use super::evaluate::NodeRows;
+use super::first::Exchange;
 use super::grow::{Bench, Reach, Tree, partition};
 use super::mix;
 use super::node::{Kind, MIN_ROWS_FOR_STATISTICS, NodeId, ROOT};
@@ -32,17 +34,52 @@ struct Visit {
 }
 
 impl Tree {
-    /// Learns or forgets rows of this tree. The rows are in the table; those to be forgotten not yet erased.
+    /// Learns rows of this tree, which are in the table. No node may be pending.
     ///
     /// # Errors
     /// If there is no memory; then the tree is not whole and has to be started over.
-    pub fn change(
+    pub fn learn(
+        &mut self,
+        context: Context<'_>,
+        bench: &mut Bench,
+        members: &mut [Member],
+    ) -> Result<(), PoolError> {
+        self.change_at_once(context, bench, Change::Learn, members)
+    }
+
+    /// Takes rows out of this tree and others into it. No node may be pending.
+    ///
+    /// Those that go may still be live, and rows that wait are told by not being so: hence they leave the lists at once.
+    ///
+    /// # Errors
+    /// As [`Self::learn`].
+    pub fn exchange(
+        &mut self,
+        context: Context<'_>,
+        bench: &mut Bench,
+        exchange: &Exchange,
+    ) -> Result<(), PoolError> {
+        for (change, rows) in [
+            (Change::Forget, &exchange.going),
+            (Change::Learn, &exchange.coming),
+        ] {
+            let once = |&row| Member { row, copies: 1 };
+            let mut members: Vec<Member> = rows.iter().map(once).collect();
+            self.change_at_once(context, bench, change, &mut members)?;
+        }
+        self.is_whole = true;
+        Ok(())
+    }
+
+    /// Takes rows to their lists or out of them, and visits the nodes on the way.
+    fn change_at_once(
         &mut self,
         context: Context<'_>,
         bench: &mut Bench,
         change: Change,
         members: &mut [Member],
     ) -> Result<(), PoolError> {
+        debug_assert!(self.pending.is_empty(), "rows wait in a tree that changes");
         if members.is_empty() {
             return Ok(());
         }
@@ -50,7 +87,7 @@ impl Tree {
         let visits = self.change_lists(context, change, members)?;
         for Visit { id, start, stop } in visits {
             if self.memory.node(id).kind == Kind::Internal {
-                self.visit(context, bench, change, id, &members[start..stop])?;
+                self.visit(context, bench, change, id, &members[start..stop], &[])?;
             }
         }
         self.is_whole = true;
@@ -80,6 +117,11 @@ impl Tree {
                 self.change_list(context, change, id, &mut members[start..stop])?;
                 continue;
             }
+            let n = &mut self.memory.node_mut(id).n;
+            match change {
+                Change::Learn => *n += narrow(stop - start),
+                Change::Forget => *n -= narrow(stop - start),
+            }
             visits.push(visit);
             let [left, right] = [node.left, node.right()];
             let majority_left = self.majority_left(id);
@@ -108,7 +150,8 @@ impl Tree {
         self.memory.node(node.left).n > self.memory.node(node.right()).n
     }
 
-    fn change_list(
+    /// Takes rows into a list or out of it.
+    pub(super) fn change_list(
         &mut self,
         context: Context<'_>,
         change: Change,
@@ -141,37 +184,37 @@ impl Tree {
         Ok(())
     }
 
-    fn visit(
+    /// Brings a node to the value of its function, or makes it stale. Its `n` is that of its rows already; `gone`: those of
+    /// the changed rows that are forgotten, but still in its lists.
+    pub(super) fn visit(
         &mut self,
         context: Context<'_>,
         bench: &mut Bench,
         change: Change,
         id: NodeId,
         members: &[Member],
+        gone: &[Member],
     ) -> Result<(), PoolError> {
         self.counters.visited += 1;
-        let node = self.memory.node_mut(id);
-        let n_before = node.n as usize;
-        let changed = narrow(members.len());
-        match change {
-            Change::Learn => node.n += changed,
-            Change::Forget => node.n -= changed,
-        }
-        let node = *node;
+        let node = *self.memory.node(id);
+        let n_most = match change {
+            Change::Learn => node.n as usize,
+            Change::Forget => node.n as usize + members.len(),
+        };
         if node.n < context.params.min_samples_split {
-            return self.fold(bench, id, Kind::Leaf);
+            return self.fold(context, bench, id, Kind::Leaf, gone);
         }
-        if members.len() > n_before / LARGE_SHARE {
-            return self.fold(bench, id, Kind::Stale);
+        if members.len() > n_most / LARGE_SHARE {
+            return self.fold(context, bench, id, Kind::Stale, gone);
         }
         let has_statistics = !self.memory.statistics(id).is_empty();
         if !has_statistics || node.n < MIN_ROWS_FOR_STATISTICS {
-            return self.recount(context, bench, id);
+            return self.recount(context, bench, id, gone);
         }
         match self.update(context, bench, change, id, members) {
-            Update::Leaf => self.fold(bench, id, Kind::Leaf),
-            Update::Recount => self.recount(context, bench, id),
-            Update::Split(split) => self.take_on(bench, id, split),
+            Update::Leaf => self.fold(context, bench, id, Kind::Leaf, gone),
+            Update::Recount => self.recount(context, bench, id, gone),
+            Update::Split(split) => self.take_on(context, bench, id, split, gone),
         }
     }
 
@@ -194,7 +237,7 @@ impl Tree {
             members,
             amounts: &bench.amounts,
         };
-        if !changed.count_in(context, self.memory.statistics_mut(id)) {
+        if !changed.count_in(context, node.tag, self.memory.statistics_mut(id)) {
             return Update::Recount;
         }
         if context.stops(node.n, node.depth, shape.totals(self.memory.statistics(id))) {
@@ -218,10 +261,10 @@ impl Tree {
         context: Context<'_>,
         bench: &mut Bench,
         id: NodeId,
+        gone: &[Member],
     ) -> Result<(), PoolError> {
         self.counters.recounted += 1;
-        bench.rows.clear();
-        self.memory.rows_below(id, &mut bench.rows);
+        self.rows_below(context, id, &mut bench.rows);
         self.fill(context, &mut bench.subset, &bench.rows);
         let node = *self.memory.node(id);
         let rows = NodeRows::new(&bench.subset, 0, bench.subset.len());
@@ -230,39 +273,75 @@ impl Tree {
             .evaluate(context, node.tag, node.depth, rows);
         match outcome {
             Outcome::Leaf { pivot_limit } => {
-                self.fold(bench, id, Kind::Leaf)?;
+                self.fold(context, bench, id, Kind::Leaf, gone)?;
                 self.memory.node_mut(id).pivot_limit = pivot_limit;
                 Ok(())
             }
             Outcome::Split { split, pivot_limit } => {
                 self.memory.node_mut(id).pivot_limit = pivot_limit;
                 self.memory.set_statistics(id, bench.evaluator.block())?;
-                self.take_on(bench, id, split)
+                self.take_on(context, bench, id, split, gone)
             }
         }
     }
 
+    /// The rows of a node above which nothing waits.
+    pub(super) fn rows_below(&self, context: Context<'_>, id: NodeId, rows: &mut Vec<u32>) {
+        rows.clear();
+        self.memory.rows_below(id, rows);
+        if rows.len() > self.memory.node(id).n as usize {
+            rows.retain(|&row| context.rows.is_live(row));
+        }
+    }
+
     /// Leaves a node with a split: the one it has, or it becomes stale.
-    fn take_on(&mut self, bench: &mut Bench, id: NodeId, split: Split) -> Result<(), PoolError> {
+    fn take_on(
+        &mut self,
+        context: Context<'_>,
+        bench: &mut Bench,
+        id: NodeId,
+        split: Split,
+        gone: &[Member],
+    ) -> Result<(), PoolError> {
         let old = self.memory.node(id).split();
         // Without a row whose value is missing, where missing ones would go makes no difference to its rows.
         let keeps = split.missing == old.missing || split.missing == Missing::Unseen;
         if split.feature == old.feature
             && split.threshold.to_bits() == old.threshold.to_bits()
+            && split.is_level == old.is_level
             && keeps
         {
             self.memory.node_mut(id).missing = split.missing;
             return Ok(());
         }
-        self.fold(bench, id, Kind::Stale)
+        self.fold(context, bench, id, Kind::Stale, gone)
     }
 
-    /// Frees what is below a node and makes it a list of its rows.
-    fn fold(&mut self, bench: &mut Bench, id: NodeId, kind: Kind) -> Result<(), PoolError> {
+    /// Frees what is below a node and makes it a list of its rows; `gone`: those that its lists still hold.
+    fn fold(
+        &mut self,
+        context: Context<'_>,
+        bench: &mut Bench,
+        id: NodeId,
+        kind: Kind,
+        gone: &[Member],
+    ) -> Result<(), PoolError> {
+        let channels = context.rows.channels();
         bench.rows.clear();
         let mut totals = vec![0; self.memory.n_totals()];
-        let n_stale = self.memory.take_below(id, &mut bench.rows, &mut totals);
+        let (n_stale, pending) = self.memory.take_below(id, &mut bench.rows, &mut totals);
         self.note_gone(n_stale);
+        for &member in gone {
+            channels.subtract_total(&mut totals, context.rows.amount(member));
+        }
+        for &(depth, below) in &pending {
+            for member in self.pending.take(depth, below) {
+                channels.subtract_total(&mut totals, context.rows.amount(member));
+            }
+        }
+        if !(gone.is_empty() && pending.is_empty()) {
+            bench.rows.retain(|&row| context.rows.is_live(row));
+        }
         self.memory
             .set_list(id, kind, &totals, bench.rows.iter().copied())?;
         let node = self.memory.node_mut(id);
@@ -274,7 +353,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Splits the stale nodes that rows of X reach, as far down as they reach.
+    /// Looks at the pending nodes and splits the stale ones that rows of X reach, as far down as they reach.
     ///
     /// # Errors
     /// If there is no memory.
@@ -287,6 +366,10 @@ impl Tree {
         for row in x.chunks_exact(context.params.n_features) {
             let mut id = ROOT;
             loop {
+                // Of a pending node a stale one may become.
+                if self.memory.node(id).kind == Kind::Pending {
+                    self.push_down(context, bench, id)?;
+                }
                 if self.memory.node(id).kind == Kind::Stale {
                     self.settle(context, bench, id, Reach::OneLevel)?;
                 }
@@ -318,8 +401,8 @@ struct Changed<'a> {
 }
 
 impl Changed<'_> {
-    /// Adds the rows to a block of statistics, or takes them out. False if a range has other ends now.
-    fn count_in(&self, context: Context<'_>, block: &mut [u64]) -> bool {
+    /// Adds the rows to a block of statistics, or takes them out. False if a range has other ends or levels now.
+    fn count_in(&self, context: Context<'_>, tag: u64, block: &mut [u64]) -> bool {
         let shape = context.shape();
         let channels = shape.channels;
         let (totals, features) = shape.parts(block);
@@ -337,7 +420,7 @@ impl Changed<'_> {
                     Change::Learn => part.add(channels, x, amount),
                     Change::Forget => part.subtract(channels, x, amount),
                 }
-                if context.has_ranges() && !part.head.move_ends(self.change, x) {
+                if context.has_ranges() && !part.keeps_range(self.change, tag, x) {
                     return false;
                 }
             }

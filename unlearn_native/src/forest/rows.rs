@@ -235,6 +235,14 @@ impl RowTable {
         (self.heads.row(row as usize)[3] & !LIVE).cast_signed()
     }
 
+    /// Bits of the largest weight.
+    #[must_use]
+    pub fn weight_bits(&self) -> usize {
+        self.scale
+            .weight
+            .map_or(0, |_| WEIGHT_BITS.unsigned_abs() as usize)
+    }
+
     /// What a member adds to sums.
     #[inline]
     #[must_use]
@@ -300,13 +308,20 @@ impl RowTable {
         }
         match sampling {
             Sampling::Bootstrap => mix::multiplicity(draw, self.tag(row)).into(),
-            Sampling::All | Sampling::Trees(_) => 1,
+            Sampling::All | Sampling::Trees(_) | Sampling::First(_) => 1,
         }
+    }
+
+    /// Whether a row is live: not unlinked.
+    #[inline]
+    #[must_use]
+    pub fn is_live(&self, row: u32) -> bool {
+        self.heads.row(row as usize)[3] & LIVE != 0
     }
 
     /// Handles of live rows.
     pub fn live(&self) -> impl Iterator<Item = u32> {
-        (0..narrow(self.heads.len())).filter(|&row| self.heads.row(row as usize)[3] & LIVE != 0)
+        (0..narrow(self.heads.len())).filter(|&row| self.is_live(row))
     }
 
     fn find(&self, low: u64, high: u64) -> Option<u32> {
@@ -546,6 +561,25 @@ impl RowTable {
             channels.add_total(&mut totals, self.amount(Member { row, copies: 1 }));
         }
         totals
+    }
+
+    /// Checks that rows which are not live are zero.
+    #[cfg(test)]
+    #[must_use]
+    pub fn spare_is_zero(&self) -> bool {
+        (0..narrow(self.heads.len()))
+            .filter(|&row| !self.is_live(row))
+            .all(|row| {
+                let [heads, values, given] = [
+                    bytemuck::cast_slice(self.heads.row(row as usize)),
+                    bytemuck::cast_slice(self.values.row(row as usize)),
+                    bytemuck::cast_slice::<_, u8>(self.given.row(row as usize)),
+                ];
+                [heads, values, given]
+                    .concat()
+                    .iter()
+                    .all(|&byte| byte == 0)
+            })
     }
 
     /// Bytes allocated.

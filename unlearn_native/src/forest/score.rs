@@ -25,37 +25,65 @@ const MEDIUM: i64 = 1 << 31;
 pub struct Scorer<'a> {
     criterion: Criterion,
     totals: &'a [i64],
+    /// Of class weights; empty if all are one.
+    multipliers: &'a [i64],
     weight: i64,
 }
 
 impl<'a> Scorer<'a> {
-    /// A scorer of a node with these sums.
+    /// A scorer of a node with these sums, class by class to be multiplied, unless there are no multipliers.
     #[must_use]
-    pub fn new(criterion: Criterion, channels: Channels, totals: &'a [i64]) -> Self {
+    pub fn new(
+        criterion: Criterion,
+        channels: Channels,
+        totals: &'a [i64],
+        multipliers: &'a [i64],
+    ) -> Self {
+        let totals = &totals[..channels.n_sums()];
+        let weight = if multipliers.is_empty() {
+            channels.weight(totals)
+        } else {
+            totals.iter().zip(multipliers).map(|(sum, m)| sum * m).sum()
+        };
         Self {
             criterion,
-            totals: &totals[..channels.n_sums()],
-            weight: channels.weight(totals),
+            totals,
+            multipliers,
+            weight,
         }
     }
 
     /// Score of the split that sends these sums to the left. Neither side may be empty.
     #[must_use]
     pub fn score(&self, left: &[i64]) -> f64 {
-        match self.criterion {
-            Criterion::Gini => self.gini(left),
-            Criterion::Entropy => self.entropy(left),
-            Criterion::SquaredError => self.squared_error(left),
+        let classes = left.iter().zip(self.totals);
+        if self.criterion == Criterion::SquaredError {
+            self.squared_error(left)
+        } else if self.multipliers.is_empty() {
+            self.of_classes(classes.map(|(&left, &total)| (left, total)))
+        } else {
+            let multiplied = classes.zip(self.multipliers);
+            self.of_classes(multiplied.map(|((&left, &total), &m)| (left * m, total * m)))
         }
     }
 
-    fn gini(&self, left: &[i64]) -> f64 {
-        let weight_left: i64 = left.iter().sum();
+    /// Score by the weight of each class, on the left and in all.
+    #[inline]
+    fn of_classes(&self, classes: impl Iterator<Item = (i64, i64)> + Clone) -> f64 {
+        if self.criterion == Criterion::Gini {
+            self.gini(classes)
+        } else {
+            self.entropy(classes)
+        }
+    }
+
+    #[inline]
+    fn gini(&self, classes: impl Iterator<Item = (i64, i64)> + Clone) -> f64 {
+        let weight_left: i64 = classes.clone().map(|(left, _)| left).sum();
         let weight_right = self.weight - weight_left;
-        let classes = left.iter().zip(self.totals);
         if self.weight <= MEDIUM {
             let deviations = classes
-                .map(|(&left, &total)| (left * self.weight - total * weight_left).unsigned_abs());
+                .map(|(left, total)| (left * self.weight - total * weight_left).unsigned_abs());
             let denominator = nearest(weight_left * weight_right);
             if self.weight <= NARROW {
                 return nearest_wide(deviations.map(|d| d * d).sum::<u64>().into()) / denominator;
@@ -65,7 +93,7 @@ impl<'a> Scorer<'a> {
         }
         let [weight, weight_left] = [self.weight, weight_left].map(i128::from);
         let mut sum = Wide::default();
-        for (&left, &total) in classes {
+        for (left, total) in classes {
             sum.add_square(
                 (i128::from(left) * weight - i128::from(total) * weight_left).unsigned_abs(),
             );
@@ -81,12 +109,9 @@ impl<'a> Scorer<'a> {
         square.to_f64() / nearest_wide((weight_left * (weight - weight_left)).unsigned_abs())
     }
 
-    fn entropy(&self, left: &[i64]) -> f64 {
-        let weight_left: i64 = left.iter().sum();
-        let sides = left
-            .iter()
-            .zip(self.totals)
-            .map(|(&left, &total)| x_ln_x(left) + x_ln_x(total - left));
+    fn entropy(&self, classes: impl Iterator<Item = (i64, i64)> + Clone) -> f64 {
+        let weight_left: i64 = classes.clone().map(|(left, _)| left).sum();
+        let sides = classes.map(|(left, total)| x_ln_x(left) + x_ln_x(total - left));
         nearest_signed(
             sides.sum::<i128>() - x_ln_x(weight_left) - x_ln_x(self.weight - weight_left),
         )
@@ -150,7 +175,13 @@ mod tests {
     fn gini(left: &[i64], total: &[i64], unit: i64) -> f64 {
         let scaled = |sums: &[i64]| sums.iter().map(|sum| sum * unit).collect::<Vec<_>>();
         let totals = scaled(total);
-        Scorer::new(Criterion::Gini, Channels::Classes(total.len()), &totals).score(&scaled(left))
+        Scorer::new(
+            Criterion::Gini,
+            Channels::Classes(total.len()),
+            &totals,
+            &[],
+        )
+        .score(&scaled(left))
     }
 
     /// A power of two scales the score exactly, and takes it through all three widths of integers.
@@ -173,7 +204,7 @@ mod tests {
     fn sides_and_numbers_of_classes_do_not_matter() {
         for criterion in [Criterion::Gini, Criterion::Entropy] {
             let score = |left: [i64; 3], total: [i64; 3]| {
-                Scorer::new(criterion, Channels::Classes(3), &total)
+                Scorer::new(criterion, Channels::Classes(3), &total, &[])
                     .score(&left)
                     .to_bits()
             };
@@ -186,11 +217,11 @@ mod tests {
     #[test]
     fn better_splits_score_higher() {
         for criterion in [Criterion::Gini, Criterion::Entropy] {
-            let scorer = Scorer::new(criterion, Channels::Classes(2), &[10, 10]);
+            let scorer = Scorer::new(criterion, Channels::Classes(2), &[10, 10], &[]);
             assert!(scorer.score(&[10, 0]) > scorer.score(&[8, 2]));
             assert!(scorer.score(&[8, 2]) > scorer.score(&[5, 5]));
         }
-        let scorer = Scorer::new(Criterion::SquaredError, Channels::Moments, &[4, 40]);
+        let scorer = Scorer::new(Criterion::SquaredError, Channels::Moments, &[4, 40], &[]);
         assert!(scorer.score(&[2, 0]) > scorer.score(&[2, 20]));
         assert_eq!(scorer.score(&[2, 20]).to_bits(), 0);
     }

@@ -1,5 +1,6 @@
 //! Splits, and the candidates among which a node chooses its own.
 
+use super::balance::Multipliers;
 use super::params::{Params, Splitter};
 use super::rows::RowTable;
 use super::score::Scorer;
@@ -24,6 +25,8 @@ pub struct Split {
     pub feature: u32,
     /// Values up to this go left; infinity: all that are present.
     pub threshold: f32,
+    /// Only this value goes left: the feature is categorical.
+    pub is_level: bool,
     /// Where missing ones go.
     pub missing: Missing,
 }
@@ -52,6 +55,10 @@ pub struct Context<'a> {
     pub params: &'a Params,
     /// Rows.
     pub rows: &'a RowTable,
+    /// Features of this tree, ascending.
+    pub features: &'a [u32],
+    /// What the weights of classes are multiplied with, in this tree.
+    pub multipliers: &'a Multipliers,
 }
 
 impl Context<'_> {
@@ -119,7 +126,12 @@ impl<'a> Counts<'a> {
             n,
             min_samples_leaf: context.params.min_samples_leaf,
             totals: &totals[..channels.n_sums()],
-            scorer: Scorer::new(context.params.criterion, channels, totals),
+            scorer: Scorer::new(
+                context.params.criterion,
+                channels,
+                totals,
+                context.multipliers.of_slots(),
+            ),
         }
     }
 
@@ -209,14 +221,17 @@ impl<'a> Counts<'a> {
                 }
             };
             if best.split.is_none() || score > best.score {
-                let (threshold, missing) = match candidate {
-                    Candidate::Threshold(at, missing) => (part.thresholds[at], missing),
-                    Candidate::Present => (f32::INFINITY, Missing::Right),
+                let (threshold, is_level, missing) = match candidate {
+                    Candidate::Threshold(at, missing) => {
+                        (part.thresholds[at], part.head.is_categorical != 0, missing)
+                    }
+                    Candidate::Present => (f32::INFINITY, false, Missing::Right),
                 };
                 *best = Best {
                     split: Some(Split {
                         feature: part.head.feature,
                         threshold,
+                        is_level,
                         missing,
                     }),
                     score,

@@ -9,6 +9,7 @@
 //!
 //! Of the skipped features of the walk only rows are counted: enough to see when one becomes usable.
 
+use super::mix;
 use super::sums::{Amount, Change, Channels};
 
 /// Sizes of a block.
@@ -46,7 +47,8 @@ pub struct Head {
     pub n_low: u32,
     /// Rows at the upper end.
     pub n_high: u32,
-    padding: u32,
+    /// Thresholds are levels, each of which alone goes left.
+    pub is_categorical: u32,
 }
 
 impl Head {
@@ -196,10 +198,23 @@ pub fn first_left(thresholds: &[f32], x: f32) -> usize {
         clippy::neg_cmp_op_on_partial_ord,
         reason = "NaN is not at most anything"
     )]
-    thresholds
-        .iter()
-        .filter(|&&threshold| !(x <= threshold))
-        .count()
+    thresholds.iter().fold(0, |n: usize, &threshold| {
+        n.wrapping_add(usize::from(!(x <= threshold)))
+    })
+}
+
+/// Whether two values are one level: both zeros are, a missing value is none.
+#[inline]
+#[must_use]
+#[expect(clippy::float_cmp, reason = "levels are what was given, not computed")]
+pub fn is_same_level(a: f32, b: f32) -> bool {
+    a == b
+}
+
+/// Which of some levels a value is.
+#[must_use]
+pub fn level_at(levels: &[f32], x: f32) -> Option<usize> {
+    levels.iter().position(|&level| is_same_level(level, x))
 }
 
 impl Feature<'_> {
@@ -215,11 +230,32 @@ impl Feature<'_> {
         &self.thresholds[..usize::from(self.head.n_thresholds)]
     }
 
+    /// Takes a value, counted already, into or out of the range; whether thresholds drawn anew would be the same.
+    pub fn keeps_range(&mut self, change: Change, tag: u64, x: f32) -> bool {
+        if self.head.is_categorical == 0 {
+            return self.head.move_ends(change, x);
+        }
+        if x.is_nan() {
+            return true;
+        }
+        if let Some(at) = level_at(self.in_use(), x) {
+            return change == Change::Learn || self.n_left[at] > 0;
+        }
+        // Another level: one that other levels come before, or a new one.
+        let rank = |level: f32| (mix::level_priority(tag, self.head.feature, level), level);
+        let is_full = self.in_use().len() == self.thresholds.len();
+        change == Change::Forget
+            || (is_full && self.in_use().iter().all(|&other| rank(other) < rank(x)))
+    }
+
     /// Positions that count a row with this value.
     #[inline]
     fn counting(&self, x: f32) -> std::ops::Range<usize> {
         if x.is_nan() {
             return self.missing()..self.missing() + 1;
+        }
+        if self.head.is_categorical != 0 {
+            return level_at(self.in_use(), x).map_or(0..0, |at| at..at + 1);
         }
         first_left(self.in_use(), x)..usize::from(self.head.n_thresholds)
     }
@@ -247,7 +283,12 @@ impl Feature<'_> {
     }
 
     /// Turns counts of the rows that one candidate is the first to send left into counts of all that it sends left.
+    ///
+    /// Levels have no order, so there is nothing to do for them.
     pub fn accumulate(&mut self, n_sums: usize) {
+        if self.head.is_categorical != 0 {
+            return;
+        }
         for at in 1..usize::from(self.head.n_thresholds) {
             self.n_left[at] += self.n_left[at - 1];
             let (before, here) = self.sums.split_at_mut(at * n_sums);

@@ -12,13 +12,15 @@ use super::sums::{Amount, Member};
 /// Copies of rows, and the order that their nodes are in.
 #[derive(Default)]
 pub struct Subset {
-    width: usize,
+    /// Column after column: a node reads few of them, and each at many places.
     values: Vec<f32>,
     amounts: Vec<Amount>,
     /// Low halves of the tags.
     tags: Vec<u64>,
     rows: Vec<u32>,
     order: Vec<u32>,
+    /// Room for the rows of a right child.
+    right: Vec<u32>,
 }
 
 impl Drop for Subset {
@@ -48,13 +50,17 @@ impl Subset {
         members: impl ExactSizeIterator<Item = Member>,
     ) {
         self.erase();
-        self.width = width;
         // Growing would leave copies behind.
         self.values.reserve_exact(members.len() * width);
+        self.values.resize(members.len() * width, 0.0);
         self.tags.reserve_exact(members.len());
         self.amounts.reserve_exact(members.len());
+        let n = members.len();
         for (place, member) in (0..).zip(members) {
-            self.values.extend_from_slice(table.values(member.row));
+            let cells = self.values.iter_mut().skip(place as usize).step_by(n);
+            for (cell, &x) in cells.zip(table.values(member.row)) {
+                *cell = x;
+            }
             self.amounts.push(table.amount(member));
             self.tags.push(table.tag_low(member.row));
             self.rows.push(member.row);
@@ -88,11 +94,12 @@ impl Subset {
             .map(|&place| self.rows[place as usize])
     }
 
-    /// A value.
+    /// Values of a feature, by place.
     #[inline]
     #[must_use]
-    pub fn value(&self, place: u32, feature: usize) -> f32 {
-        self.values[place as usize * self.width + feature]
+    pub fn column(&self, feature: u32) -> &[f32] {
+        let n = self.order.len();
+        &self.values[feature as usize * n..(feature as usize + 1) * n]
     }
 
     /// What a row adds to sums.
@@ -118,17 +125,22 @@ impl Subset {
 
     /// Reorders the rows of a node by a split, those that go left first, and returns how many they are.
     pub fn part(&mut self, start: usize, stop: usize, split: Split) -> usize {
+        let n = self.order.len();
+        let column = &self.values[split.feature as usize * n..(split.feature as usize + 1) * n];
         let order = &mut self.order[start..stop];
-        let feature = split.feature as usize;
-        let mut n_left = 0;
-        // Always swapping keeps [n_left, at) on the right without a branch, which would be a coin toss.
+        self.right.resize(order.len(), 0);
+        let [mut n_left, mut n_right] = [0, 0];
+        // Each row is written to both sides, which takes no branch: that would be a coin toss. Rows stay in order on both,
+        // so that columns are read from one end to the other.
         for at in 0..order.len() {
             let place = order[at];
-            let x = self.values[place as usize * self.width + feature];
-            order[at] = order[n_left];
+            let is_left = goes_left(split, false, column[place as usize]);
             order[n_left] = place;
-            n_left += usize::from(goes_left(split, false, x));
+            self.right[n_right] = place;
+            n_left += usize::from(is_left);
+            n_right += usize::from(!is_left);
         }
+        order[n_left..].copy_from_slice(&self.right[..n_right]);
         n_left
     }
 }

@@ -10,8 +10,9 @@
 use proptest::prelude::*;
 use zeroize::Zeroizing;
 
+use super::balance::Balance;
 use super::digest::Depth;
-use super::model::{Forest, ForestError, Output};
+use super::model::{Forest, ForestError, MOST_LEAVING, Output};
 use super::params::{Criterion, Params, Sampling, Splitter};
 use super::rows::{Batch, RowsError};
 
@@ -187,7 +188,7 @@ fn check_history(params: &Params, kind: Kind, seed: u64, n_start: u64, n_steps: 
     }
     let mut fresh = refit(params, &live);
     assert_eq!(deep_digest(&mut forest, 1), deep_digest(&mut fresh, 3));
-    assert_eq!(forest.importances(), fresh.importances());
+    assert_eq!(forest.impurity_decreases(), fresh.impurity_decreases());
     forget(&mut forest, &live);
     assert_eq!(
         deep_digest(&mut forest, 1),
@@ -199,6 +200,7 @@ fn check_history(params: &Params, kind: Kind, seed: u64, n_start: u64, n_steps: 
             .iter()
             .all(|tree| tree.memory.spare_is_zero())
     );
+    assert!(forest.rows().spare_is_zero());
 }
 
 fn params(criterion: Criterion, splitter: Splitter, sampling: Sampling) -> Params {
@@ -206,6 +208,8 @@ fn params(criterion: Criterion, splitter: Splitter, sampling: Sampling) -> Param
         criterion,
         splitter,
         sampling,
+        balance: None,
+        features_of_tree: N_FEATURES,
         n_trees: 4,
         max_depth: u32::MAX,
         min_samples_split: 2,
@@ -213,6 +217,7 @@ fn params(criterion: Criterion, splitter: Splitter, sampling: Sampling) -> Param
         max_features: 2,
         n_thresholds: 4,
         n_features: N_FEATURES,
+        categorical: Vec::new(),
     }
 }
 
@@ -223,8 +228,13 @@ fn any_params() -> impl Strategy<Value = Params> {
         Criterion::SquaredError,
     ]);
     let splitters = prop::sample::select(vec![Splitter::Pivot, Splitter::Uniform]);
-    let samplings =
-        prop::sample::select(vec![Sampling::All, Sampling::Bootstrap, Sampling::Trees(2)]);
+    let samplings = prop::sample::select(vec![
+        Sampling::All,
+        Sampling::Bootstrap,
+        Sampling::Trees(2),
+        Sampling::First(9),
+        Sampling::First(80),
+    ]);
     (
         criteria,
         splitters,
@@ -234,9 +244,29 @@ fn any_params() -> impl Strategy<Value = Params> {
         1_usize..6,
         1_usize..10,
         prop::option::of(0_u32..5),
+        prop::option::of(prop::sample::select(vec![Balance::Forest, Balance::Trees])),
+        prop::sample::select(vec![
+            vec![],
+            vec![false, true, false, false, true],
+            vec![true; 5],
+        ]),
     )
         .prop_map(
-            |(criterion, splitter, sampling, leaf, split, features, thresholds, depth)| Params {
+            |(
+                criterion,
+                splitter,
+                sampling,
+                leaf,
+                split,
+                features,
+                thresholds,
+                depth,
+                balance,
+                categorical,
+            )| Params {
+                categorical,
+                features_of_tree: N_FEATURES - usize::from(leaf == 2),
+                balance: balance.filter(|_| criterion != Criterion::SquaredError),
                 min_samples_leaf: leaf,
                 min_samples_split: split,
                 max_features: features,
@@ -315,10 +345,66 @@ fn table(n: u64) -> Vec<Row> {
     (0..n).map(|number| row(&mut dice, kind, number)).collect()
 }
 
-/// What a panic leaves behind: rows that are no longer live but not erased, and trees in any state.
+/// A deletion looks at no node, a read at those on its way; when nothing waits any more, the values are gone.
+#[test]
+fn forgotten_rows_wait_until_somebody_reads() {
+    for splitter in [Splitter::Pivot, Splitter::Uniform] {
+        let params = params(Criterion::Gini, splitter, Sampling::All);
+        let rows = table(500);
+        let mut forest = refit(&params, &rows);
+        forest.flush(1).expect("memory");
+        let visited = |forest: &Forest| forest.counters().visited;
+        let at_first = visited(&forest);
+
+        forget(&mut forest, &rows[..3]);
+        assert_eq!(visited(&forest), at_first);
+        assert_eq!(forest.n_leaving(), 3);
+        assert!(forest.predict(&rows[9].x, output(&forest), 1).is_none());
+
+        let mut fresh = refit(&params, &rows[3..]);
+        let answers = |forest: &mut Forest| predict(forest, &rows[9].x);
+        assert_eq!(answers(&mut forest), answers(&mut fresh));
+        let at_read = visited(&forest);
+        assert!(at_read > at_first);
+        assert_eq!(forest.n_leaving(), 3);
+
+        forest.flush(2).expect("memory");
+        assert!(visited(&forest) > at_read);
+        assert_eq!(forest.n_leaving(), 0);
+        assert!(forest.rows().spare_is_zero());
+        assert_eq!(deep_digest(&mut forest, 1), deep_digest(&mut fresh, 1));
+    }
+}
+
+/// If nobody reads, not more than so many rows keep their values; learning takes down what waits.
+#[test]
+fn few_forgotten_rows_wait() {
+    let params = params(Criterion::Gini, Splitter::Pivot, Sampling::Trees(2));
+    let rows = table(4000);
+    let mut forest = refit(&params, &rows);
+    forest.flush(1).expect("memory");
+    let (gone, left) = rows.split_at(MOST_LEAVING + 200);
+    for row in gone {
+        forget(&mut forest, std::slice::from_ref(row));
+        assert!(forest.n_leaving() <= MOST_LEAVING);
+    }
+    assert!(forest.n_leaving() > 0);
+
+    learn(&mut forest, &gone[..1]);
+    assert_eq!(forest.n_leaving(), 0);
+    assert!(forest.rows().spare_is_zero());
+    let rows = [&gone[..1], left].concat();
+    let mut fresh = refit(&params, &rows);
+    assert_eq!(deep_digest(&mut forest, 1), deep_digest(&mut fresh, 1));
+}
+
+/// What a panic leaves behind: rows that are no longer live but not erased, trees in any state, classes not counted.
 #[test]
 fn what_was_cut_short_is_grown_from_the_rows_that_are_left() {
-    let params = params(Criterion::Gini, Splitter::Pivot, Sampling::Bootstrap);
+    let params = Params {
+        balance: Some(Balance::Trees),
+        ..params(Criterion::Gini, Splitter::Pivot, Sampling::Bootstrap)
+    };
     let rows = table(200);
     let mut forest = refit(&params, &rows);
     forest.flush(1).expect("memory");
@@ -416,5 +502,5 @@ fn numbers_of_class_slots_do_not_matter() {
     let digest =
         |forest: &Forest, slots: &[usize]| forest.digest(Output::Classes(slots), Depth::Statistics);
     assert_eq!(digest(&forest, &[0, 1, 2]), digest(&other, &[5, 0, 3]));
-    assert_eq!(forest.importances(), other.importances());
+    assert_eq!(forest.impurity_decreases(), other.impurity_decreases());
 }

@@ -931,7 +931,7 @@ mod tests {
         for (place, number) in numbers(4 * n, 3).into_iter().enumerate() {
             values[place / 4 * d + (7 * place + place / 40) % d] = 1e6 * number;
         }
-        let mut coordinates = numbers(d, 4).iter().map(|x| 1e6 * x).collect::<Vec<_>>();
+        let mut coordinates = numbers(d, 4).iter().map(|x| 1e5 * x).collect::<Vec<_>>();
         for copy in 1..6 {
             let changes = numbers(d, 10 + copy);
             let nudged = coordinates[..d]

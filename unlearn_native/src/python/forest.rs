@@ -2,7 +2,9 @@
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use numpy::{IntoPyArray, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
+use numpy::{
+    IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods,
+};
 use pyo3::exceptions::{PyIndexError, PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -40,6 +42,13 @@ pub struct Forest {
     n_features: usize,
     n_trees: usize,
 }
+
+/// Row starts, columns and edges of trees.
+type Indices<'py> = (
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<i64>>,
+);
 
 /// What a prediction consists of, owned.
 enum Answer {
@@ -153,7 +162,8 @@ impl Forest {
     #[new]
     #[pyo3(signature = (
         *, task, splitter, criterion, n_estimators, max_depth, min_samples_split, min_samples_leaf, max_features,
-        n_thresholds, bootstrap, share, n_features, key
+        n_thresholds, bootstrap, share, n_features, key, class_weight=None, categorical=None,
+        rows_of_tree=None, features_of_tree=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "all by name")]
     fn new(
@@ -170,20 +180,28 @@ impl Forest {
         share: Option<f64>,
         n_features: usize,
         key: &[u8],
+        class_weight: Option<&str>,
+        categorical: Option<Vec<bool>>,
+        rows_of_tree: Option<u32>,
+        features_of_tree: Option<usize>,
     ) -> PyResult<Self> {
         let key = arrays::key(key, "key")?;
         let (splitter, criterion) = params::named(task, splitter, criterion)?;
+        let sampling = params::sampling(bootstrap, share, rows_of_tree, n_estimators)?;
         let params = Params {
             criterion,
             splitter,
-            sampling: params::sampling(bootstrap, share, n_estimators)?,
+            sampling,
+            balance: params::balance(class_weight, sampling)?,
             n_trees: n_estimators,
             max_depth: max_depth.unwrap_or(u32::MAX),
             min_samples_split,
             min_samples_leaf,
             max_features,
+            features_of_tree: features_of_tree.unwrap_or(n_features),
             n_thresholds,
             n_features,
+            categorical: categorical.unwrap_or_default(),
         };
         Ok(Self {
             model: RwLock::new(model::Forest::new(params.checked()?, &key)?),
@@ -268,6 +286,11 @@ impl Forest {
         })?)
     }
 
+    /// Take forgotten rows out of all trees, so that nothing of them is kept; nodes that become stale stay so.
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(py.detach(|| self.write().drain())?)
+    }
+
     /// Probabilities (n, k) of the classes in these slots, or means (n,); None if the rows are no longer those of `version`.
     #[pyo3(signature = (x, version, class_slots=None, n_threads=1))]
     fn predict<'py>(
@@ -290,7 +313,30 @@ impl Forest {
         }))
     }
 
-    /// For each row (n, n_trees) the number in preorder of its leaf.
+    /// Path lengths (n,) to what parts each row from all others, summed over trees; None as for `predict`.
+    #[pyo3(signature = (x, version, n_threads=1))]
+    fn path_lengths<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f32>,
+        version: u64,
+        n_threads: usize,
+    ) -> PyResult<Option<Bound<'py, PyArray1<f64>>>> {
+        let x = self.rows_of(x)?;
+        let values = x.as_slice()?;
+        let out =
+            py.detach(|| self.predict_version(values, version, Output::PathLength, n_threads))?;
+        Ok(out.map(|out| out.into_pyarray(py)))
+    }
+
+    /// For each tree (n_trees, k) the features that it chooses from, ascending.
+    fn features_of_trees<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<u32>>> {
+        let features = py.detach(|| self.read().features_of_trees());
+        let width = features.len() / self.n_trees;
+        arrays::matrix(py, features, width)
+    }
+
+    /// For each row (n, trees that hold rows, at least 1) the number in preorder of its leaf.
     fn apply<'py>(
         &self,
         py: Python<'py>,
@@ -298,8 +344,26 @@ impl Forest {
     ) -> PyResult<Bound<'py, PyArray2<i64>>> {
         let x = self.rows_of(x)?;
         let values = x.as_slice()?;
-        let leaves = py.detach(|| self.settled(|forest| forest.apply(values)))?;
-        arrays::matrix(py, leaves, self.n_trees)
+        let (leaves, n_trees) = py.detach(|| {
+            self.settled(|forest| (forest.apply(values), forest.trees_with_rows().count()))
+        })?;
+        arrays::matrix(py, leaves, n_trees.max(1))
+    }
+
+    /// Nodes that rows pass: where those of each row begin, the nodes, and where those of each tree begin.
+    fn decision_path<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f32>,
+    ) -> PyResult<Indices<'py>> {
+        let x = self.rows_of(x)?;
+        let values = x.as_slice()?;
+        let paths = py.detach(|| self.settled(|forest| forest.decision_path(values)))?;
+        Ok((
+            paths.starts.into_pyarray(py),
+            paths.nodes.into_pyarray(py),
+            paths.edges.into_pyarray(py),
+        ))
     }
 
     /// A tree as arrays in preorder, as scikit-learn has them.
@@ -319,10 +383,10 @@ impl Forest {
         to_dict(py, arrays, answer.output().len())
     }
 
-    /// Share (n_trees, n_features) of each feature in the impurity that the splits of each tree take away.
-    fn importances<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let shares = py.detach(|| self.settled(model::Forest::importances))?;
-        arrays::matrix(py, shares, self.n_features)
+    /// Of each tree with a split (n, n_features + 1): impurity, times weight, that each feature takes away; last, its weight.
+    fn impurity_decreases<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        let trees = py.detach(|| self.settled(model::Forest::impurity_decreases))?;
+        arrays::matrix(py, trees.concat(), self.n_features + 1)
     }
 
     /// Hash of the trees: a function of the rows, whatever the history and the numbers of the slots.
@@ -345,10 +409,14 @@ impl Forest {
         self.hash(py, class_slots, Depth::Statistics)
     }
 
-    /// Counts of what was done so far.
+    /// Counts of what was done so far, and of the forgotten rows whose values are kept until they are no longer needed.
     fn report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counters = py.detach(|| self.read().counters());
+        let (counters, waiting) = py.detach(|| {
+            let forest = self.read();
+            (forest.counters(), forest.n_leaving())
+        });
         let report = PyDict::new(py);
+        report.set_item("waiting", waiting)?;
         report.set_item("visited", counters.visited)?;
         report.set_item("recounted", counters.recounted)?;
         report.set_item("became_stale", counters.became_stale)?;

@@ -25,7 +25,7 @@ mod rows;
 use pyo3::pymodule;
 
 /// Integer that `skunlearn` compares at import: raised whenever a signature, a dtype or the meaning of an array changes.
-const ABI: u32 = 2;
+const ABI: u32 = 3;
 
 /// Private extension module of scikit-unlearn.
 #[pymodule(gil_used = false)]
