@@ -29,7 +29,7 @@ build-release: $(VENV)/.ready
 
 test: build
 	$(CARGO) test $(CRATE) --no-default-features
-	$(TEST_ENV) python -m pytest -n 2
+	$(TEST_ENV) python -m pytest -n 2 --dist worksteal
 
 demo: build-release
 	python -m skunlearn

@@ -39,9 +39,11 @@ def on_lattice(
     steps = np.rint(log2(scale) / _SCALE_STEP - of_scale)
     scale = np.minimum(exp2((steps + of_scale) * _SCALE_STEP), _LARGEST)
     step = scale * _LOCATION_STEP
+    stays = constant | (step == 0)  # half of the smallest number is none
+    step = np.where(stays, 1.0, step)
     with np.errstate(over="ignore"):
         snapped = (np.rint(location / step - of_location) + of_location) * step
-        return np.where(constant, location, snapped), scale
+        return np.where(stays, location, snapped), scale
 
 
 def _phases(key: Key, purpose: str, n: int) -> np.ndarray:
