@@ -53,9 +53,9 @@ class UnacceptableRowsError(ValueError):
 class CompositeMixin(ForgetMixin):
     """Mixin for estimators that are made of others; a subclass lists these in `_steps`."""
 
+    @abstractmethod
     def _steps(self) -> list[Any]:
         """Return the estimators that there are, fitted or not."""
-        raise NotImplementedError
 
     @property
     def _tags_rows(self) -> bool:  # type: ignore[override]

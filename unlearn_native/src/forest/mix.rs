@@ -14,7 +14,6 @@
 //! | priority of a feature at a node | `h(tag ^ FEATURE, f)`; equal ones are ordered by f |
 //! | tag of the cells of a feature (`cells`) | `h(tag ^ CELLS, f)` |
 //! | priority of a level | `h(h(tag ^ LEVELS, f), level)`; equal ones are ordered by value |
-//! | whether a level goes left, subset j | lowest bit of `h(h(h(tag ^ LEVELS, f), j), level)` |
 //! | copies of a row in tree t | `poisson(h(tree_tags(t).draw, low))`, or 1 if the tree is among the chosen ones |
 //!
 //! Smaller priorities come first. `tests/ensemble/oracle.py` states the same functions in Python; both are held to the
@@ -31,7 +30,7 @@ const FOLD: u64 = 0xe703_7ed1_a0b4_28db;
 const FEATURE: u64 = 0xa076_1d64_78bd_642f;
 /// What separates the cells of uniform thresholds.
 const CELLS: u64 = 0x8ebc_6af0_9c88_c6e3;
-/// What separates the subsets of levels.
+/// What separates the priorities of levels.
 const LEVELS: u64 = 0x5899_65cc_7537_4cc3;
 
 /// Mixes `b` into the secret `a`: one 64 x 64 -> 128 bit multiplication whose halves are folded by exclusive or.
@@ -128,18 +127,6 @@ pub fn cells_tag(tag: u64, feature: u32) -> u64 {
 #[must_use]
 pub fn level_priority(tag: u64, feature: u32, level: f32) -> u64 {
     h(h(tag ^ LEVELS, u64::from(feature)), level.to_bits().into())
-}
-
-/// Tag of subset `subset` of the levels of a categorical feature at a node, for [`goes_left`].
-#[must_use]
-pub fn subset_tag(tag: u64, feature: u32, subset: u32) -> u64 {
-    h(h(tag ^ LEVELS, u64::from(feature)), u64::from(subset))
-}
-
-/// Whether a level belongs to a subset; `level` is the bits of its float32 value, the same for both zeros.
-#[must_use]
-pub fn goes_left(subset_tag: u64, level: u32) -> bool {
-    h(subset_tag, u64::from(level)) & 1 == 1
 }
 
 /// floor(2^64 P(N <= n)) of a Poisson variable N of mean 1, n = 0 to 20.
@@ -288,7 +275,6 @@ mod tests {
             ]
         );
         assert_eq!(cells_tag(TAG, 5), 16_806_066_019_981_287_757);
-        assert_eq!(subset_tag(TAG, 5, 3), 13_496_452_113_911_866_641);
         assert_eq!(row_priority(TAG, (99 << 64) | 7), h(TAG, 7));
         assert_eq!(
             tree_tags(&key(), 2),
