@@ -12,6 +12,7 @@ from skunlearn.demo import Exhibit, Result, run
 from skunlearn.demo.measure import measure, n_steps
 from skunlearn.demo.screen import PlainScreen, RichScreen, duration, make_screen
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB
+from skunlearn.preprocessing import OneHotEncoder
 
 
 class ForgetsNothing(BernoulliNB):
@@ -65,6 +66,11 @@ def test_equal_models_exit_with_zero():
 
     assert run(HONEST, PlainScreen(out)) == 0
     assert "All 2 models are, bit for bit, models that never saw the rows they forgot." in out.getvalue()
+
+
+def test_sparse_answers_are_compared_by_value():
+    """A transformer whose answers are sparse matrices equals its refits, as objects of their own."""
+    assert measure(exhibit(OneHotEncoder(handle_unknown="ignore")), lambda what: None).is_identical
 
 
 @pytest.mark.parametrize("liar", [ForgetsNothing, KeepsATrace, RemembersHowOften])

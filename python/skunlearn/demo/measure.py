@@ -7,6 +7,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
@@ -172,4 +173,5 @@ def _differences(model: Any, refitted: Any, X: np.ndarray) -> tuple[str, ...]:
 def _predictions(model: Any, X: np.ndarray) -> bytes:
     name = next((name for name in ("predict_proba", "predict", "transform") if hasattr(model, name)), None)
     answer = model.labels_ if name is None else getattr(model, name)(X)
-    return bytes(np.ascontiguousarray(answer).tobytes())
+    parts = (answer.indptr, answer.indices, answer.data) if sp.issparse(answer) else (answer,)
+    return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
