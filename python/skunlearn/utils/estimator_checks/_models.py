@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
+from sklearn.tree._tree import Tree
 
 from skunlearn.digest import reference_fit, state_digest
 from skunlearn.exceptions import DegenerateRowsError, SkunlearnWarning
@@ -191,6 +192,9 @@ def encode(value: Any) -> Any:
     if sp.issparse(value):
         rows = sp.csr_array(value)
         return ("sparse", encode(rows.indptr), encode(rows.indices), encode(rows.data))
+    if isinstance(value, np.ndarray) and value.dtype.names is not None:
+        # Field by field: between them is what was in memory before, in a copy anything.
+        return ("record", *((name, encode(np.ascontiguousarray(value[name]))) for name in value.dtype.names))
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
         return (value.dtype.str, value.shape, value.tobytes())
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -201,6 +205,8 @@ def encode(value: Any) -> Any:
         return ("float", value.hex())
     if isinstance(value, BaseEstimator):
         return (type(value).__name__, encode(public_attributes(value)))
+    if isinstance(value, Tree):
+        return (type(value).__name__, encode(value.__getstate__()))
     if value is None or isinstance(value, (str, bytes, int, np.generic)):
         return (type(value).__name__, repr(value))
     return (type(value).__name__, pickle.dumps(value))
