@@ -38,15 +38,20 @@ $(VENV)/.lint: pyproject.toml $(VENV)/.ready
 	python -m pip install -q --group lint
 	touch $@
 
-lint: $(VENV)/.lint build
+# In two halves that `make -j2` runs beside each other.
+lint: lint-python lint-rust
+
+lint-python: $(VENV)/.lint build
 	ruff check .
 	ruff format --check .
 	cython-lint python
 	mypy
 	python -m mypy.stubtest _unlearn_native._native
+	codespell .
+
+lint-rust: $(VENV)/.ready
 	cargo fmt $(CRATE) --check
 	$(CARGO) clippy $(CRATE) --all-targets -- -D warnings
-	codespell .
 
 $(VENV)/.bench: pyproject.toml $(VENV)/.ready
 	python -m pip install -q --group bench
@@ -59,4 +64,4 @@ clean:
 	rm -rf $(VENV) build unlearn_native/target
 	find . -name "*.so" -not -path "./.git/*" -delete
 
-.PHONY: build build-release test demo lint bench clean
+.PHONY: build build-release test demo lint lint-python lint-rust bench clean

@@ -1,5 +1,7 @@
 """Child of `test_canaries`: fit marked rows, forget some, and look for them in all memory of this process.
 
+Each model has patterns of its own, so one scan looks for those of all.
+
 The patterns exist here only under a mask, but for the arrays that are handed to the model and then overwritten, and but
 for one buffer of the scanner, which the scan leaves out.
 """
@@ -21,6 +23,8 @@ from skunlearn import ensemble, naive_bayes
 MASK = 0x5A5A_A5A5_3C3C_C3C3
 N_ROWS, N_FEATURES = 64, 8
 GONE = np.arange(8, 24)
+#: Of which model, and what.
+Pattern = tuple[str, str]
 PIECE = 1 << 20
 
 
@@ -34,23 +38,27 @@ def reveal(hidden: np.ndarray, dtype: str) -> np.ndarray:
 
 
 ONE, TWO = 0x3FF0_0000_0000_0000, 0x4000_0000_0000_0000
-HIDDEN = {
-    "values": masked(1, (N_ROWS, N_FEATURES), ONE, TWO),
-    "ids": masked(2, N_ROWS, 1 << 61, 1 << 62),
-    "subjects": masked(3, N_ROWS, 1 << 61, 1 << 62),
-    "weights": masked(4, N_ROWS, ONE, TWO),
-}
 
 
-def fit(estimator: str, layout: str) -> Any:
+def hidden_rows(seed: int) -> dict[str, np.ndarray]:
+    """Return rows of one model and all that stands beside them, masked."""
+    return {
+        "values": masked(4 * seed, (N_ROWS, N_FEATURES), ONE, TWO),
+        "ids": masked(4 * seed + 1, N_ROWS, 1 << 61, 1 << 62),
+        "subjects": masked(4 * seed + 2, N_ROWS, 1 << 61, 1 << 62),
+        "weights": masked(4 * seed + 3, N_ROWS, ONE, TWO),
+    }
+
+
+def fit(estimator: str, layout: str, hidden: dict[str, np.ndarray]) -> Any:
     """Fit, and overwrite all that was handed over."""
-    X = reveal(HIDDEN["values"], "f8")
+    X = reveal(hidden["values"], "f8")
     if estimator == "CategoricalNB":  # 23 random bits: a row of eight is a pattern of its own
         X = np.floor((X - 1) * 2**14)
     ids, subjects, weight = (
-        reveal(HIDDEN["ids"], "i8"),
-        reveal(HIDDEN["subjects"], "i8"),
-        reveal(HIDDEN["weights"], "f8"),
+        reveal(hidden["ids"], "i8"),
+        reveal(hidden["subjects"], "i8"),
+        reveal(hidden["weights"], "f8"),
     )
     rows = sp.csr_array(X) if layout == "csr" else X
     model = getattr(naive_bayes if hasattr(naive_bayes, estimator) else ensemble, estimator)(classes=[0, 1])
@@ -62,27 +70,27 @@ def fit(estimator: str, layout: str) -> Any:
     return model
 
 
-def needles(estimator: str) -> dict[str, np.ndarray]:
+def needles(estimator: str, hidden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Eight bytes of every row that goes, still masked: of values the first two categories, or the first double."""
     if estimator == "CategoricalNB":
-        categories = np.floor((reveal(HIDDEN["values"], "f8")[:, :2] - 1) * 2**14).astype(np.float32)
+        categories = np.floor((reveal(hidden["values"], "f8")[:, :2] - 1) * 2**14).astype(np.float32)
         values = np.ascontiguousarray(categories).view(np.uint64)[:, 0] ^ np.uint64(MASK)
         categories.fill(0)
     else:
-        values = HIDDEN["values"][:, 0]
-    hidden = {
+        values = hidden["values"][:, 0]
+    parts = {
         "values": values,
-        **single_values(estimator),
-        **{name: HIDDEN[name] for name in ("ids", "subjects", "weights")},
+        **single_values(estimator, hidden),
+        **{name: hidden[name] for name in ("ids", "subjects", "weights")},
     }
-    return {name: np.sort(array[GONE]) for name, array in hidden.items()}
+    return {name: np.sort(array[GONE]) for name, array in parts.items()}
 
 
-def single_values(estimator: str) -> dict[str, np.ndarray]:
+def single_values(estimator: str, hidden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return two neighbours of a row as the float32 numbers that forests compare, still masked."""
     if not hasattr(ensemble, estimator):
         return {}
-    pairs = reveal(HIDDEN["values"], "f8")[:, :2].astype(np.float32)
+    pairs = reveal(hidden["values"], "f8")[:, :2].astype(np.float32)
     masked_pairs = np.ascontiguousarray(pairs).view(np.uint64)[:, 0] ^ np.uint64(MASK)
     pairs.fill(0)
     return {"float32": masked_pairs}
@@ -108,7 +116,7 @@ def read(memory: io.FileIO, at: int, size: int) -> int:
         return size
 
 
-def scan(wanted: dict[str, np.ndarray]) -> dict[str, int]:
+def scan(wanted: dict[Pattern, np.ndarray]) -> dict[Pattern, int]:
     """Count hits in every writable mapping, at all offsets, but for the scanner's own two buffers."""
     own = [(ctypes.addressof(BUFFER), len(BUFFER)), (WORDS.ctypes.data, WORDS.nbytes)]
     hits = dict.fromkeys(wanted, 0)
@@ -142,25 +150,31 @@ def scan(wanted: dict[str, np.ndarray]) -> dict[str, int]:
     return hits
 
 
-def report(hits: dict[str, int]) -> None:
-    sys.stdout.write(" ".join(f"{name}={n}" for name, n in hits.items()) + "\n")
+def report(hits: dict[Pattern, int]) -> None:
+    """Write a line a model."""
+    models = {
+        model: " ".join(f"{name}={hits[other, name]}" for other, name in hits if other == model) for model, _ in hits
+    }
+    sys.stdout.write("".join(f"{model} {counts}\n" for model, counts in models.items()))
 
 
-def main(estimator: str, layout: str) -> None:
+def main(cases: list[str]) -> None:
     warnings.simplefilter("ignore")
-    wanted = needles(estimator)
-    model = fit(estimator, layout)
+    hidden = {case: hidden_rows(seed) for seed, case in enumerate(cases, start=1)}
+    wanted = {(case, name): of for case in cases for name, of in needles(case.split("-")[0], hidden[case]).items()}
+    models = {case: fit(*case.split("-"), hidden[case]) for case in cases}
     gc.collect()
     report(scan(wanted))
-    ids = reveal(HIDDEN["ids"][GONE], "i8")
-    model.partial_forget(ids)
-    ids.fill(0)
-    del ids
-    model.classes_, model.flush()
-    getattr(model, "class_count_", None)
+    for case, model in models.items():
+        ids = reveal(hidden[case]["ids"][GONE], "i8")
+        model.partial_forget(ids)
+        ids.fill(0)
+        del ids
+        model.classes_, model.flush()
+        getattr(model, "class_count_", None)
     gc.collect()
     report(scan(wanted))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1:])

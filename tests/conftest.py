@@ -1,11 +1,20 @@
-"""Refuse to test native code that was built before the last edit: a plain ``pytest`` builds nothing."""
+"""Refuse to test native code that was built before the last edit: a plain ``pytest`` builds nothing.
+
+Profiles of Hypothesis: by default a run repeats the one before it; ``--hypothesis-profile=deep`` is for the night.
+"""
 
 from pathlib import Path
 
 import _unlearn_native._native
 import pytest
+from hypothesis import Phase, settings
 
 import skunlearn
+
+settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None, database=None)
+settings.register_profile("unshrunk", settings.get_profile("ci"), phases=[Phase.generate])
+settings.register_profile("deep", max_examples=3000, deadline=None)
+settings.load_profile("ci")
 
 ROOT = Path(__file__).resolve().parent.parent
 

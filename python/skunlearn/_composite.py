@@ -214,6 +214,8 @@ class Part:
             new = self.core.publish(view)
         except DegenerateRowsError:
             new = None
+        if new is not None and new is self.map:
+            return False
         before, self.map = self.digest, new
         self.digest = None if new is None else new.digest()
         return self.digest is None or self.digest != before

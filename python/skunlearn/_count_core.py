@@ -58,10 +58,13 @@ class CountCore(Core):
     def __init__(self, model_name: str, dtypes: Sequence[str]) -> None:
         self._model_name = model_name
         self._dtypes = tuple(dtypes)
+        #: How often a value has come to a column or left it with its last row: whether what is made of them is stale.
+        self.n_changes = 0
         self._clear()
 
     def _clear(self) -> None:
         self.n_rows = 0
+        self.n_changes += 1
         self.counts: list[dict[Any, int]] = [{} for _ in self._dtypes]
         self.values: list[dict[Any, Any]] = [{} for _ in self._dtypes]
 
@@ -81,9 +84,11 @@ class CountCore(Core):
         self.n_rows += len(block)
         for j, tallies in enumerate(self._tallies(block)):
             counts, values = self.counts[j], self.values[j]
+            n_before = len(values)
             for key, value, number in tallies:
                 counts[key] = counts.get(key, 0) + number
                 values.setdefault(key, value)
+            self.n_changes += len(values) - n_before
 
     def _forget(self, block: RowBlock) -> None:
         self.n_rows -= len(block)
@@ -93,6 +98,7 @@ class CountCore(Core):
                 counts[key] -= number
                 if counts[key] == 0:
                     del counts[key], values[key]
+                    self.n_changes += 1
 
     def _rebuild(self, owner: Owner) -> None:
         self._clear()

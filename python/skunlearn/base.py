@@ -162,7 +162,7 @@ class ForgetMixin(BaseEstimator):
         )
         fault_point("fit.validated")
         live.learn(incoming)
-        live.publish()
+        live.prepare()
         live.core.warn_after_fit(live)
         if not forgettable:
             live.drop_rows()

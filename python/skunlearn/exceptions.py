@@ -9,6 +9,7 @@ from typing import Any
 from sklearn.exceptions import NotFittedError
 
 __all__ = [
+    "ApproximateForgettingWarning",
     "CategoryVanishedWarning",
     "CertificateError",
     "ClassVanishedWarning",
@@ -19,7 +20,10 @@ __all__ = [
     "ForeignStepError",
     "ForgettingDisabledError",
     "MissingSampleIdsError",
+    "NoiseWarning",
     "OwnedStepError",
+    "ReleaseBudgetError",
+    "ReleaseBudgetWarning",
     "SampleIdTypeError",
     "SampleIdValueError",
     "SkunlearnError",
@@ -92,6 +96,13 @@ class CertificateError(DegenerateRowsError):
     """What the rows determine cannot be proved in float64, so nothing is published; they come and go all the same."""
 
 
+class ReleaseBudgetError(SkunlearnError, RuntimeError):
+    """All releases that the guarantee was to hold for are spent, and ``on_budget="raise"``: nothing more is published.
+
+    Rows come and go all the same.
+    """
+
+
 class UnknownCategoryError(SkunlearnError, IndexError, ValueError):
     """Rows to predict hold categories that the model does not know."""
 
@@ -112,12 +123,24 @@ class SkunlearnWarning(UserWarning):
     """Base of the warnings of this library."""
 
 
+class ReleaseBudgetWarning(SkunlearnWarning):
+    """More versions were published than the guarantee was to hold for; `ledger_` says what it is now."""
+
+
+class NoiseWarning(SkunlearnWarning):
+    """The noise of a certified model is large for the values of some columns, or can be predicted."""
+
+
 class ClassVanishedWarning(SkunlearnWarning):
     """A class is about to lose its last row and leaves ``classes_``.
 
     Raised before anything changes. Declare ``classes=`` to keep the column, at probability 0; silence it with
     ``warnings.simplefilter("ignore", ClassVanishedWarning)``.
     """
+
+
+class ApproximateForgettingWarning(SkunlearnWarning):
+    """Rows left a model that forgets without a bound: what it publishes may still depend on them."""
 
 
 class CategoryVanishedWarning(SkunlearnWarning):

@@ -140,6 +140,9 @@ class Core:
     #: Whether rows must come with the tags of those whose they are; for estimators whose rows have tags.
     groups_rows = False
 
+    #: Whether publishing draws noise, so that a version which nobody reads is better not published.
+    draws_at_reads = False
+
     @abstractmethod
     def _learn(self, block: RowBlock) -> None:
         """Take rows in."""
@@ -178,6 +181,19 @@ class Core:
     @abstractmethod
     def publish(self, owner: Owner) -> Any:
         """Return the public state, immutable; raise DegenerateRowsError where the rows do not determine one."""
+
+    def check_published(self, owner: Owner) -> None:
+        """Raise what `publish` would raise about the rows; for cores that draw at reads."""
+
+    def remembered(self) -> dict[str, Any] | None:
+        """Return what a saved model must hold beside its rows, in plain values: what was published, and is spent."""
+        return None
+
+    def remember(self, saved: Any) -> None:
+        """Take back what `remembered` returned; raise ValueError where it cannot be that."""
+
+    def purge(self, owner: Owner) -> None:
+        """Derive anew, from the rows alone, whatever else depends on how they came and went."""
 
     @abstractmethod
     def digest_parts(self, owner: Owner) -> list[bytes]:
@@ -450,9 +466,25 @@ class LiveModel:
                 self.published = self.core.publish(self)
             return self.published
 
+    def prepare(self) -> None:
+        """Publish, or where that draws noise only raise what reading would raise."""
+        if not self.core.draws_at_reads:
+            self.publish()
+            return
+        with self.lock:
+            self.settle()
+            self.core.check_published(self)
+
+    def purge(self) -> None:
+        """Let go of all that depends on how the rows came and went; the caller holds the lock."""
+        self.flush()
+        self.stale = True
+        self.core.purge(self)
+        self.stale = False
+
     def drop_rows(self) -> None:
         """Keep what is published: what ``forgettable=False`` asks for."""
-        self.published = self.core.without_rows(self.published)
+        self.published = self.core.without_rows(self.publish())
         self.rows = self.rows.empty_twin(tag_key=None)
         self.forgettable = False
 

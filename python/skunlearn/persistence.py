@@ -10,13 +10,13 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
 from skunlearn.columns import Columns
-from skunlearn.exceptions import DamagedStateError
+from skunlearn.exceptions import DamagedStateError, SkunlearnError
 from skunlearn.key import Key
 from skunlearn.live import VALUE_FREE_PARAMETERS, LiveModel
 from skunlearn.rows import CsrRows, RowStore
@@ -51,6 +51,12 @@ def save(live: LiveModel) -> dict[str, Any]:
         # pickle writes a string again when it is another object of the same value: names are made one object each.
         params = {sys.intern(name): value for name, value in live.params.items()}
         state = {"params": params, "blob": seal(_HEAD.pack(_MAGIC, FORMAT, len(encoded)) + encoded + body)}
+        if live.core.draws_at_reads:  # copies of a version show what it shows
+            with suppress(SkunlearnError):
+                live.publish()
+        remembered = live.core.remembered()
+        if remembered is not None:
+            state |= {"remembered": remembered, "published": live.published}
         # Without rows there is nothing to derive the state from.
         return state if live.forgettable else {**state, "published": live.publish()}
 
@@ -93,6 +99,10 @@ def load(estimator: Any, saved: Any) -> LiveModel:
         targets=targets,
         core=core,
     )
+    if core.remembered() is not None:
+        with _checked_by_the_core(name):
+            core.remember(saved.get("remembered"))
+        live.published = saved.get("published")
     if not header["forgettable"]:
         live.forgettable, live.published = False, saved.get("published")
         _expect(len(rows) == 0 and live.published is not None, name, "was saved without rows and without a state")

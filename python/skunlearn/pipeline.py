@@ -455,7 +455,7 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
         live = self._require_live()
         with live.lock:
             live.publish()
-            steps = [(name, step if _is_identity(step) else step.release()) for name, step in self.steps]
+            steps = [(name, "passthrough" if _is_identity(step) else step.release()) for name, step in self.steps]
         return sklearn.pipeline.Pipeline(steps, verbose=self.verbose)
 
     # --- the contract ------------------------------------------------------------------------------------------------
@@ -505,7 +505,7 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
 
     def _first(self) -> Any:
         """Return the first step that does anything, or None."""
-        return next((step for _, _, step in self._iter()), None)
+        return next((step for _, step in self.steps if not _is_identity(step)), None)
 
     def _check_X(self, estimator: Any, X: Any, **options: Any) -> Any:
         """Validate X as the first step does, and y as the last one."""
@@ -582,6 +582,8 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
 
 
 def _is_identity(step: Any) -> bool:
+    if isinstance(step, Pipeline):
+        return all(_is_identity(inner) for _, inner in step.steps)
     return step is None or isinstance(step, str)
 
 

@@ -57,6 +57,18 @@ def test_any_history_of_any_chain_equals_refit(chain, data):
     run_history(chain, X, y, weight, data)
 
 
+@pytest.mark.parametrize("scaler", [StandardScaler(random_state=0), "passthrough"])
+def test_a_pipeline_without_steps_that_learn_is_a_step(scaler):
+    X, y = rows()
+    pipeline = make_pipeline(scaler, make_pipeline("passthrough", "passthrough"), Ridge()).fit(X, y)
+    alone = make_pipeline(scaler, Ridge()).fit(X, y)
+    for model in (pipeline, alone):
+        model.partial_forget([0, 1, 2])
+    np.testing.assert_array_equal(pipeline.predict(X), alone.predict(X))
+    assert_equals_refit(pipeline, X)
+    np.testing.assert_array_equal(pipeline.release().predict(X), alone.release().predict(X))
+
+
 def test_steps_equal_those_fitted_alone_on_transformed_rows():
     """The core of a step is bitwise that of an estimator which was handed the transformed rows."""
     X, y = rows()

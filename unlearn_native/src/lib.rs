@@ -10,6 +10,7 @@ pub mod ids;
 pub mod keys;
 pub mod kmeans;
 pub mod math;
+pub mod noise;
 pub mod pool;
 pub mod rows;
 pub mod subjects;

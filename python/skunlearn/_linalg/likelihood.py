@@ -161,7 +161,7 @@ class Likelihood:
         """Return what rows add to the Hessian, without the penalties, of shape (k, d + 1, k, d + 1)."""
         k, p = self.shape
         out = np.zeros((k, p, k, p))
-        for X, shares, weight in self._shares(rows, v):
+        for X, shares, weight in self.shares(rows, v):
             if k == 1:
                 out[0, :, 0] += _weighted_gram(X, weight * shares[:, 0] * shares[:, 1])
                 continue
@@ -195,7 +195,7 @@ class Likelihood:
         lightest = min((float(rows.weight.min()) for rows in self.blocks()), default=0.0)
         return loss < 0.69 * lightest
 
-    def _shares(self, rows: LabelledRows, v: np.ndarray) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+    def shares(self, rows: LabelledRows, v: np.ndarray) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
         """Yield scaled values with a column of ones, probabilities of the classes, and weights."""
         k, _ = self.shape
         shares, scratch = np.empty((len(rows.labels), max(k, 2))), np.empty(k)

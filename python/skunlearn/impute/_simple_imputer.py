@@ -14,6 +14,8 @@ from sklearn import config_context
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 
 from skunlearn._count_core import BYTES_A_VALUE, CountCore, category_of, dtypes_of
+from skunlearn._linalg.order_statistics import OrderStatistics
+from skunlearn._order_core import OrderCore
 from skunlearn.base import ForgetMixin, fitted_attribute
 from skunlearn.columns import NAN, TableRows, as_table, plain_value, to_json
 from skunlearn.exceptions import DegenerateRowsError
@@ -246,7 +248,7 @@ class SimpleImputer(ForgettingTransformerMixin, ForgetMixin):
         return self.release().get_feature_names_out(input_features)
 
     def _make_core(self, params: dict[str, Any], rows: RowStore) -> Core:
-        core = _MeanCore if params["strategy"] == "mean" else _ValueCore
+        core = {"mean": _MeanCore, "median": _MedianCore}.get(params["strategy"], _ValueCore)
         return core(type(self).__name__, params, dtypes_of(rows))
 
     def _check_X(self, estimator: Any, X: Any, **options: Any) -> Any:
@@ -308,6 +310,8 @@ class SimpleImputer(ForgettingTransformerMixin, ForgetMixin):
     def _core_nbytes(self, X: Any, n_classes: int, n_targets: int) -> int:
         if self.strategy == "mean":
             return 32 * (1 + 2 * X.shape[1])
+        if self.strategy == "median":
+            return OrderStatistics(X.shape[1], (0.25, 0.5, 0.75)).nbytes()
         X = X.toarray() if sp.issparse(X) else X
         table = as_table(X)
         return BYTES_A_VALUE * sum(len(set(map(category_of, table.distinct(j)[0]))) for j in range(table.shape[1]))
@@ -358,7 +362,20 @@ class ImputerState(TransformMap):
     def apply(self, X: Any) -> Any:
         """Return rows with their missing values filled in."""
         dtype = self.twin._fill_dtype
+        if self._only_replaces_nan and isinstance(X, np.ndarray):
+            return np.where(np.isnan(X), self.statistics_, X).astype(dtype, copy=False)
         return self.imputed(np.array(X, dtype=dtype) if isinstance(X, TableRows) else X.astype(dtype))
+
+    @property
+    def _only_replaces_nan(self) -> bool:
+        """Whether no column comes or goes, and missing values are NaN."""
+        twin, statistics = self.twin, self.statistics_
+        return (
+            _is_nan(twin.missing_values)
+            and twin._fill_dtype.kind == statistics.dtype.kind == "f"
+            and twin.indicator_ is None
+            and not np.isnan(statistics).any()
+        )
 
     def imputed(self, X: Any) -> Any:
         """Fill in missing values, where they are if that is possible."""
@@ -380,6 +397,7 @@ class _ImputerCore(Core):
     _params: dict[str, Any]
     _dtypes: tuple[str, ...]
     _model_name: str
+    _twin: tuple[bytes, Any] = (b"", None)
 
     def _state(self, statistics: np.ndarray | None, n_present: np.ndarray, owner: Owner) -> ImputerState:
         """Return the state of these statistics.
@@ -397,25 +415,34 @@ class _ImputerCore(Core):
             raise DegenerateRowsError(
                 f"This {self._model_name} has no row left, so there is nothing to fill in. Call partial_fit or fit."
             )
+        twin = copy.copy(self._twin_for(n_present == 0, n_present < owner.n_effective))
+        if statistics is not None:
+            if self._params["keep_empty_features"]:
+                statistics[n_present == 0] = 0
+            twin.statistics_ = statistics
+        twin.statistics_.flags.writeable = False
+        return ImputerState(twin)
+
+    def _twin_for(self, is_empty: np.ndarray, is_incomplete: np.ndarray) -> Any:
+        """Return scikit-learn's imputer as it is where these columns have no values, and these have missing ones."""
+        pattern = is_empty.tobytes() + is_incomplete.tobytes()
+        if self._twin[0] == pattern:
+            return self._twin[1]
         params = {n: v for n, v in self._params.items() if n not in ("exact_statistics", "random_state", "copy")}
         strategy = params["strategy"]
         # scikit-learn's own is fitted on two rows with missing values where the live ones have them.
-        rows = np.zeros((2, len(n_present)), dtype="object" if "object" in self._dtypes else self._dtypes[0])
+        rows = np.zeros((2, len(is_empty)), dtype="object" if "object" in self._dtypes else self._dtypes[0])
         rows[:] = "" if rows.dtype == object else 1
         if rows.dtype != object and params["missing_values"] == 1:
             rows[:] = 2
-        for row, is_missing in zip(rows, (n_present == 0, n_present < owner.n_effective), strict=True):
+        for row, is_missing in zip(rows, (is_empty, is_incomplete), strict=True):
             if is_missing.any():  # NaN has no place in rows of integers, even of none
                 row[is_missing] = params["missing_values"]
         twin = sklearn.impute.SimpleImputer(**{**params, "strategy": "mean" if callable(strategy) else strategy})
         twin.fit(rows)
         twin.set_params(copy=False, strategy=strategy)
-        if statistics is not None:
-            if params["keep_empty_features"]:
-                statistics[n_present == 0] = 0
-            twin.statistics_ = statistics
-        twin.statistics_.flags.writeable = False
-        return ImputerState(twin)
+        self._twin = pattern, twin
+        return twin
 
     def _settings(self) -> tuple[Any, bool]:
         return self._params["missing_values"], self._params["exact_statistics"]
@@ -457,6 +484,34 @@ class _MeanCore(_ScalerCore, _ImputerCore):
         return parts if owner.n_effective == 0 else [*parts, self.publish(owner).statistics_.tobytes()]
 
 
+class _MedianCore(OrderCore, _ImputerCore):
+    """Medians and quartiles of the values that are there."""
+
+    def __init__(self, model_name: str, params: dict[str, Any], dtypes: tuple[str, ...]) -> None:
+        super().__init__(model_name, len(dtypes), (0.25, 0.5, 0.75))
+        self._params = params
+        self._dtypes = dtypes
+
+    def _values(self, values: np.ndarray) -> np.ndarray:
+        missing = self._params["missing_values"]
+        return values if _is_nan(missing) else np.where(values == missing, np.nan, values)
+
+    def publish(self, owner: Owner) -> ImputerState:
+        """Return the medians, on the lattice unless the exact ones are asked for."""
+        low, medians, high = self._order.quantiles()
+        if not self._params["exact_statistics"]:
+            with np.errstate(over="ignore"):
+                spread = np.minimum(high - low, np.finfo(np.float64).max)
+            is_constant = ~(spread > 0)
+            medians, _ = on_lattice(medians, spread, is_constant, owner.key, _MEDIAN_PURPOSES)
+        return self._state(medians, self._order.counts, owner)
+
+    def digest_parts(self, owner: Owner) -> list[bytes]:
+        """Return counts and order statistics, and what is published of them."""
+        parts = super().digest_parts(owner)
+        return parts if owner.n_effective == 0 else [*parts, self.publish(owner).digest()]
+
+
 class _ValueCore(CountCore, _ImputerCore):
     """Counts of values."""
 
@@ -471,8 +526,6 @@ class _ValueCore(CountCore, _ImputerCore):
         strategy = self._params["strategy"]
         if strategy == "constant":
             return self._state(None, n_present, owner)
-        if strategy == "median":
-            return self._state(self._medians(present, owner), n_present, owner)
         dtype = object if "object" in self._dtypes else np.float64
         statistics = np.full(len(present), np.nan, dtype=dtype)
         for j, column in enumerate(present):
@@ -489,29 +542,7 @@ class _ValueCore(CountCore, _ImputerCore):
         missing = NAN if _is_nan(missing) else missing
         return [(value, number) for value, number in self.categories(j) if value is not missing and value != missing]
 
-    def _medians(self, present: list[list[tuple[Any, int]]], owner: Owner) -> np.ndarray:
-        medians, spreads = np.full(len(present), np.nan), np.zeros(len(present))
-        for j, column in enumerate(present):
-            if column:
-                values = np.array([value for value, _ in column])
-                ends = np.cumsum([number for _, number in column])
-                medians[j] = _middle(values, ends)
-                quartiles = values[np.searchsorted(ends, [ends[-1] // 4, 3 * ends[-1] // 4], side="right")]
-                with np.errstate(over="ignore"):
-                    spreads[j] = min(quartiles[1] - quartiles[0], np.finfo(np.float64).max)
-        if self._params["exact_statistics"]:
-            return medians
-        return on_lattice(medians, spreads, spreads == 0, owner.key, _MEDIAN_PURPOSES)[0]
-
     def digest_parts(self, owner: Owner) -> list[bytes]:
         """Return the counts in the order of their values, and what is published of them."""
         parts = super().digest_parts(owner)
         return parts if owner.n_effective == 0 else [*parts, self.publish(owner).digest()]
-
-
-def _middle(values: np.ndarray, ends: np.ndarray) -> float:
-    """Return the median of values of which number j stands in the places below `ends[j]`."""
-    last = int(ends[-1])
-    low, high = values[np.searchsorted(ends, [(last - 1) // 2, last // 2], side="right")].tolist()
-    middle = (low + high) / 2
-    return middle if np.isfinite(middle) else low / 2 + high / 2

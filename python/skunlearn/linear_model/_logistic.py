@@ -12,6 +12,9 @@ from sklearn.base import ClassifierMixin
 
 from skunlearn._linalg import _linear as kernels
 from skunlearn.base import ForgetMixin, fitted_attribute
+from skunlearn.guarantee import Guarantee
+from skunlearn.linear_model._certified_core import CertifiedCore
+from skunlearn.linear_model._guo2020_core import Guo2020Core
 from skunlearn.linear_model._logistic_core import LogisticCore
 from skunlearn.live import Owner
 from skunlearn.rows import RowStore, as_native
@@ -19,6 +22,13 @@ from skunlearn.utils._sklearn_compat import Interval, StrOptions, fit_context, v
 
 __all__ = ["LogisticRegression"]
 
+_OWN_PARAMETERS = frozenset(
+    {
+        "classes", "guarantee", "epsilon", "delta", "noise_scale", "n_releases", "on_budget", "feature_scale",
+        "noise_random_state",
+        "clip_norm",
+    }
+)
 _SOLVERS = {"lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga"}
 
 
@@ -52,6 +62,9 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
     classes : array-like of shape (n_classes,), default=None
         Labels that are classes whether or not a row bears them. Without rows a class has an intercept of -inf and
         probability 0.
+    clip_norm : float, default=1.0
+        With ``guarantee="guo2020"``, the norm that longer rows are scaled to in training; public, never the data's
+        maximum. They are scored as they are, so scale rows to it before.
 
     Attributes
     ----------
@@ -113,6 +126,15 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
         "warm_start": ["boolean"],
         "n_jobs": [None, Integral],
         "classes": ["array-like", None],
+        "guarantee": [StrOptions({"exact", "certified", "guo2020"})],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "delta": [Interval(Real, 0, 1, closed="neither")],
+        "noise_scale": [Interval(Real, 0, None, closed="neither")],
+        "n_releases": [Interval(Integral, 1, None, closed="left")],
+        "on_budget": [StrOptions({"warn", "raise"})],
+        "feature_scale": ["array-like", Interval(Real, 0, None, closed="neither"), None],
+        "noise_random_state": [Interval(Integral, 0, None, closed="left"), None],
+        "clip_norm": [Interval(Real, 0, None, closed="neither")],
     }
 
     classes_ = fitted_attribute()
@@ -138,6 +160,15 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
         warm_start: bool = False,
         n_jobs: Any = None,
         classes: Any = None,
+        guarantee: str = "exact",
+        epsilon: float = 1.0,
+        delta: float = 1e-6,
+        noise_scale: float = 1e-3,
+        n_releases: int = 1000,
+        on_budget: str = "warn",
+        feature_scale: Any = None,
+        noise_random_state: int | None = None,
+        clip_norm: float = 1.0,
     ) -> None:
         self.penalty = penalty
         self.C = C
@@ -154,6 +185,15 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
         self.warm_start = warm_start
         self.n_jobs = n_jobs
         self.classes = classes
+        self.guarantee = guarantee
+        self.epsilon = epsilon
+        self.delta = delta
+        self.noise_scale = noise_scale
+        self.n_releases = n_releases
+        self.on_budget = on_budget
+        self.feature_scale = feature_scale
+        self.noise_random_state = noise_random_state
+        self.clip_norm = clip_norm
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -310,15 +350,107 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
         """
         return ln(self.predict_proba(X))
 
+    # --- the guarantee -----------------------------------------------------------------------------------------------
+
+    @property
+    def guarantee_(self) -> Guarantee:
+        """What this model promises about the rows it forgot."""
+        core, params = self._require_live().core, self._require_live().params
+        if isinstance(core, Guo2020Core):
+            return Guarantee(
+                kind="approximate",
+                basis=(
+                    "the certificate of Guo et al. 2020, for comparison: it was published for one release and requests "
+                    "that do not depend on it, and leaves out how the bound depends on the noise"
+                ),
+                epsilon=float(params["epsilon"]),
+                delta=float(params["delta"]),
+                n_releases=1,
+            )
+        if not isinstance(core, CertifiedCore):
+            return super().guarantee_
+        is_hidden = params["noise_random_state"] is None
+        return Guarantee(
+            kind="certified" if is_hidden else "none",
+            basis=(
+                "Gaussian noise over a secret point within max_distance of the optimum on the rows that are left: "
+                "(epsilon, delta)-indistinguishable from refits to the optimum with the same noise, jointly for "
+                "n_releases releases, whatever is requested in between"
+                if is_hidden
+                else "the noise is predictable, since noise_random_state was given"
+            ),
+            epsilon=float(params["epsilon"]) if is_hidden else None,
+            delta=float(params["delta"]) if is_hidden else None,
+            max_distance=core.max_distance,
+            n_releases=int(params["n_releases"]),
+            not_covered=("differences between releases before and after a deletion", "how long an operation takes"),
+        )
+
+    @property
+    def max_distance_(self) -> float:
+        """How far the secret point is from the optimum at most, in public units; with a certified guarantee alone."""
+        return self._certified_core("max_distance_").max_distance
+
+    @property
+    def ledger_(self) -> "ReleaseLedger":
+        """What is spent of the guarantee; with a certified one alone. Looking at it spends nothing."""
+        core, params = self._certified_core("ledger_"), self._require_live().params
+        return ReleaseLedger(
+            n_releases=core.ledger.n_releases,
+            n_planned=int(params["n_releases"]),
+            max_distance=core.max_distance,
+            mu=core.ledger.mu,
+            delta=float(params["delta"]),
+            epsilon=core.ledger.epsilon(float(params["delta"])) if core.ledger.n_releases else 0.0,
+        )
+
+    def _secret(self) -> np.ndarray:
+        """Return the secret point in public units; what shows it to anybody breaks the guarantee."""
+        core, live = self._certified_core("A secret"), self._require_live()
+        with live.lock:
+            live.settle()
+            core.check_published(live)
+            coef, intercept = core.secret()
+        return np.concatenate([(coef * core.feature_scale).ravel(), intercept])
+
+    def _certified_core(self, name: str) -> CertifiedCore:
+        core = self._require_live().core
+        if not isinstance(core, CertifiedCore):
+            raise AttributeError(f'{name} is there with guarantee="certified" alone.')
+        return core
+
+    def purge(self) -> Self:
+        """Derive whatever depends on the history of the rows anew, from the rows alone.
+
+        With ``guarantee="certified"`` the secret point depends, within its distance from the optimum, on rows that
+        were forgotten; afterwards it is a function of the live rows. What was published, and the ledger, stay. A saved
+        model needs no purge: it holds rows, what was published and the ledger.
+
+        Returns
+        -------
+        self : object
+            The model.
+        """
+        live = self._require_live()
+        self._check_forgettable(live)
+        with live.lock:
+            live.purge()
+        return self
+
     def _read(self, X: Any) -> tuple["LogisticState", np.ndarray]:
         state = self._published()
         return state, state.scores(self._check_X(self, X, reset=False))
 
     # --- what the base asks for --------------------------------------------------------------------------------------
 
-    def _make_core(self, params: dict[str, Any], rows: RowStore) -> "_Core":
+    def _make_core(self, params: dict[str, Any], rows: RowStore) -> "_Core | _Certified | _Guo2020":
         self._refuse_what_is_not_convex_and_smooth(params)
-        return _Core(type(self).__name__, _without_penalty(params), rows.native.n_features)
+        kinds: dict[str, type[_Core] | type[_Certified] | type[_Guo2020]] = {
+            "exact": _Core,
+            "certified": _Certified,
+            "guo2020": _Guo2020,
+        }
+        return kinds[params["guarantee"]](type(self).__name__, _without_penalty(params), rows.native.n_features)
 
     def _refuse_what_is_not_convex_and_smooth(self, params: dict[str, Any]) -> None:
         if params["l1_ratio"] not in (0, None) or params["penalty"] in ("l1", "elasticnet"):
@@ -353,7 +485,7 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
 
     def _native_twin(self, state: "LogisticState", params: dict[str, Any]) -> Any:
         twin = sklearn.linear_model.LogisticRegression(
-            **{name: value for name, value in params.items() if name != "classes"}
+            **{name: value for name, value in params.items() if name not in _OWN_PARAMETERS}
         )
         for name in ("classes_", "coef_", "intercept_", "n_iter_"):
             setattr(twin, name, getattr(state, name).copy())
@@ -367,6 +499,32 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseLedger:
+    """What a certified model has published, and what that amounts to.
+
+    Parameters
+    ----------
+    n_releases : int
+        Versions that were read.
+    n_planned : int
+        Releases for which epsilon and delta of the guarantee hold jointly.
+    max_distance : float
+        How far the secret point is from the optimum at most, in each of them.
+    mu : float
+        Of the Gaussian differential privacy that they have jointly, as indistinguishability from refits.
+    delta, epsilon : float
+        The delta of the guarantee, and the joint epsilon that goes with it.
+    """
+
+    n_releases: int
+    n_planned: int
+    max_distance: float
+    mu: float
+    delta: float
+    epsilon: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -398,17 +556,32 @@ class LogisticState:
 class _Core(LogisticCore):
     def publish(self, owner: Owner) -> LogisticState:
         """Return the coefficients; those of declared classes without rows are 0, and their intercepts -inf."""
-        coef, intercept = super().publish(owner)
-        codes, labels = owner.codes.classes()
-        if len(coef) > 1 and len(codes) > len(coef):
-            present = owner.codes.n_effective[codes] > 0
-            some_coef, some_intercepts = coef, intercept
-            coef, intercept = np.zeros((len(codes), coef.shape[1])), np.full(len(codes), -np.inf)
-            coef[present], intercept[present] = some_coef, some_intercepts
-        state = LogisticState(labels, np.ascontiguousarray(coef), intercept, np.ones(1, dtype=np.int32))
-        for array in (state.classes_, state.coef_, state.intercept_, state.n_iter_):
-            array.flags.writeable = False
-        return state
+        return _state_of(owner, *super().publish(owner))
+
+
+class _Certified(CertifiedCore):
+    def publish(self, owner: Owner) -> LogisticState:
+        """Return the coefficients with noise; none is on those of declared classes without rows."""
+        return _state_of(owner, *super().publish(owner))
+
+
+class _Guo2020(Guo2020Core):
+    def publish(self, owner: Owner) -> LogisticState:
+        """Return the coefficients of this training and the steps since."""
+        return _state_of(owner, *super().publish(owner))
+
+
+def _state_of(owner: Owner, coef: np.ndarray, intercept: np.ndarray) -> LogisticState:
+    codes, labels = owner.codes.classes()
+    if len(coef) > 1 and len(codes) > len(coef):
+        present = owner.codes.n_effective[codes] > 0
+        some_coef, some_intercepts = coef, intercept
+        coef, intercept = np.zeros((len(codes), coef.shape[1])), np.full(len(codes), -np.inf)
+        coef[present], intercept[present] = some_coef, some_intercepts
+    state = LogisticState(labels, np.ascontiguousarray(coef), intercept, np.ones(1, dtype=np.int32))
+    for array in (state.classes_, state.coef_, state.intercept_, state.n_iter_):
+        array.flags.writeable = False
+    return state
 
 
 def _without_penalty(params: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from skunlearn.exceptions import CertificateError, DegenerateRowsError, Skunlear
 from skunlearn.live import Core, Owner
 from skunlearn.rows import RowBlock
 
-__all__ = ["LogisticCore"]
+__all__ = ["LogisticCore", "labelled_rows", "squares_of_columns"]
 
 #: Beyond this share of the rows of an anchor it is cheaper to compute another than to keep it.
 _MOST_CHANGED = 8
@@ -75,7 +75,7 @@ class LogisticCore(Core):
         if self._anchored is None:
             return
         codes, factors, exponents = self._anchored
-        rows = _labelled(block, codes, factors)
+        rows = labelled_rows(block, codes, factors)
         self._n_changed += len(block)
         assert self._anchor is not None
         is_much = self._n_changed * _MOST_CHANGED > self._anchor.n_rows
@@ -87,7 +87,7 @@ class LogisticCore(Core):
         curvature = likelihood.curvature(rows, v).reshape(used.size, used.size)[np.ix_(used, used)]
         self._anchor.change(curvature, likelihood.relative_error_of_curvature(len(block), v), sign)
         if sign > 0 and self._norms_squared is not None:  # those of more rows are bounds for fewer, too
-            self._norms_squared = self._norms_squared + _squares(likelihood.scaled(block.X))
+            self._norms_squared = self._norms_squared + squares_of_columns(likelihood.scaled(block.X))
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -114,13 +114,13 @@ class LogisticCore(Core):
 
         def blocks() -> Iterator[LabelledRows]:
             for block in owner.effective_blocks():
-                rows = _labelled(block, codes, factors)
+                rows = labelled_rows(block, codes, factors)
                 assert rows is not None
                 yield rows
 
         if self._norms_squared is None:
             unit = self._likelihood(blocks, n_rows, len(codes), exponents)
-            parts = [_squares(unit.scaled(block.X)) for block in owner.effective_blocks()]
+            parts = [squares_of_columns(unit.scaled(block.X)) for block in owner.effective_blocks()]
             self._norms_squared = np.sum(parts, axis=0)
         likelihood = self._likelihood(blocks, n_rows, len(codes), exponents)
         if not likelihood.used.any():
@@ -224,6 +224,11 @@ class LogisticCore(Core):
         values = np.ldexp(self._point.astype(np.float64), LATTICE_LOG2)
         return np.ldexp(values[:, :-1], -self._scales.exponents), values[:, -1].copy()
 
+    def purge(self, owner: Owner) -> None:
+        """Let go of the anchor; the point is a function of the rows as it is."""
+        self._lost_start()
+        self._v = None
+
     def digest_parts(self, owner: Owner) -> list[bytes]:
         """Return the scales and the point; of a degenerate set, the scales alone."""
         point = b"" if self._point is None else self._point.astype("<i8").tobytes()
@@ -234,7 +239,7 @@ class LogisticCore(Core):
         return 0 if self._anchor is None else 3 * self._anchor.hessian.nbytes
 
 
-def _labelled(block: RowBlock, codes: np.ndarray, factors: np.ndarray) -> LabelledRows | None:
+def labelled_rows(block: RowBlock, codes: np.ndarray, factors: np.ndarray) -> LabelledRows | None:
     """Return rows with labels by the order of `codes`; None if a row has another code."""
     assert block.y is not None
     label_of = np.full(int(max(codes.max(), block.y.max())) + 1, -1, dtype=np.int32)
@@ -258,7 +263,7 @@ def _class_totals(owner: Owner, codes: np.ndarray) -> list[float]:
     return [math.fsum(part) for part in parts]
 
 
-def _squares(X: Any) -> np.ndarray:
+def squares_of_columns(X: Any) -> np.ndarray:
     """Return the sums of squares of columns; X is a copy, and is overwritten."""
     squared = X.multiply(X).sum(axis=0) if sp.issparse(X) else np.einsum("ij,ij->j", X, X)
     wipe(X)

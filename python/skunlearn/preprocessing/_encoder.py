@@ -22,7 +22,7 @@ from skunlearn.columns import (
     value_key,
 )
 from skunlearn.exceptions import CategoryVanishedWarning, DegenerateRowsError, UnknownCategoryError
-from skunlearn.live import IncomingRows
+from skunlearn.live import IncomingRows, Owner
 from skunlearn.rows import RowBlock
 from skunlearn.transforms import ForgettingTransformerMixin, TransformMap
 from skunlearn.utils._sklearn_compat import fit_context, validate_data
@@ -177,6 +177,7 @@ class CategoryCore(CountCore):
         super().__init__(model_name, dtypes)
         self._params = params
         self._declared = self._check_declared(params["categories"])
+        self._made: tuple[int, Any] = (-1, None)
 
     # --- declared categories -----------------------------------------------------------------------------------------
 
@@ -249,7 +250,22 @@ class CategoryCore(CountCore):
         staying = {category_of(value) for key, value in values.items() if key not in gone}
         return len({category_of(values[key]) for key in gone} - staying)
 
+    def _forget(self, block: RowBlock) -> None:
+        super()._forget(block)
+        if self._made[0] != self.n_changes:
+            self._made = -1, None  # it names values that are gone
+
     # --- publishing --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _make_map(self) -> Any:
+        """Return what is published of the values and their counts."""
+
+    def publish(self, owner: Owner) -> Any:
+        """Return the map; that from before while no value has come or gone and no number of rows matters."""
+        if self._groups_infrequent or self._made[0] != self.n_changes:
+            self._made = self.n_changes, self._make_map()
+        return self._made[1]
 
     def _columns(self, *, ignores_missing: bool) -> tuple[Categories, ...]:
         """Return the categories of all columns."""

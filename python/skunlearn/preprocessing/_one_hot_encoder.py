@@ -13,7 +13,6 @@ from sklearn.utils._set_output import _get_output_config
 from skunlearn._count_core import category_of, dtypes_of
 from skunlearn.base import fitted_attribute
 from skunlearn.exceptions import DegenerateRowsError
-from skunlearn.live import Owner
 from skunlearn.preprocessing._encoder import Categories, CategoryCore, Encoder, EncoderMap
 from skunlearn.rows import RowStore
 from skunlearn.utils._sklearn_compat import Interval, RealNotInt, StrOptions, in_sparse_interface
@@ -252,7 +251,7 @@ class _OneHotCore(CategoryCore):
                 f"`drop` should have length equal to the number of features ({len(dtypes)}), got {len(self._named)}."
             )
 
-    def publish(self, owner: Owner) -> OneHotState:
+    def _make_map(self) -> OneHotState:
         """Return the columns of the categories."""
         columns = self._columns(ignores_missing=False)
         handle_unknown, drop = self._params["handle_unknown"], self._params["drop"]

@@ -10,7 +10,6 @@ from sklearn.base import OneToOneFeatureMixin
 
 from skunlearn._count_core import dtypes_of
 from skunlearn.exceptions import DegenerateRowsError
-from skunlearn.live import Owner
 from skunlearn.preprocessing._encoder import Categories, CategoryCore, Encoder, EncoderMap
 from skunlearn.rows import RowStore
 from skunlearn.utils._sklearn_compat import Interval, RealNotInt, StrOptions
@@ -189,7 +188,7 @@ class _OrdinalCore(CategoryCore):
                 f"When unknown_value is np.nan, the dtype parameter should be a float dtype. Got {self._dtype}."
             )
 
-    def publish(self, owner: Owner) -> OrdinalState:
+    def _make_map(self) -> OrdinalState:
         """Return the numbers of the categories."""
         columns = self._columns(ignores_missing=True)
         codes = tuple(self._codes(column) for column in columns)

@@ -1,5 +1,6 @@
-"""Utilities: folds that survive deletions, the conformance suite, and the private seams to scikit-learn."""
+"""Utilities: folds that survive deletions, rankings of rows, the conformance suite, private seams to scikit-learn."""
 
+from skunlearn.utils._influence import InfluenceRanking, rank_by_influence
 from skunlearn.utils._keyed_kfold import KeyedKFold
 
-__all__ = ["KeyedKFold"]
+__all__ = ["InfluenceRanking", "KeyedKFold", "rank_by_influence"]

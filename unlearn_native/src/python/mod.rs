@@ -20,6 +20,7 @@ mod kmeans;
 mod math;
 mod matrices;
 mod mix;
+mod noise;
 mod rows;
 
 use pyo3::pymodule;
@@ -68,6 +69,8 @@ mod _native {
     use super::math::log2;
     #[pymodule_export]
     use super::mix::forest_copies;
+    #[pymodule_export]
+    use super::noise::discrete_gaussian;
     #[pymodule_export]
     use super::rows::PyRowStore;
     #[pymodule_export]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import get_tags
 
 from skunlearn.digest import reference_fit, state_digest
@@ -18,7 +19,7 @@ from skunlearn.exceptions import SkunlearnError
 from skunlearn.forgetting import can_forget
 from skunlearn.forgetting import forget as forget_with_receipt
 from skunlearn.guarantee import Guarantee
-from skunlearn.utils.estimator_checks._models import differences, fit, forget
+from skunlearn.utils.estimator_checks._models import differences, fit, forget, refit_or_none, secret_of
 from skunlearn.utils.estimator_checks._requests import UNKNOWN_INT, UNKNOWN_STR, bad_requests
 from skunlearn.utils.estimator_checks._saved import key_patterns, secret_table
 from skunlearn.utils.estimator_checks._tables import Table, deletions, hostile_tables, ordinary_table
@@ -33,32 +34,69 @@ def check_guarantee(estimator: Any) -> None:
     the one that forgot nothing does not. "certified" comes with numbers; a weaker kind claims none.
     """
     model = fit(estimator, ordinary_table(estimator))
+    kinds = set()
     for claim in (model.guarantee_, forget(model, ordinary_table(estimator).ids([0])).guarantee_):
         assert isinstance(claim, Guarantee), f"guarantee_ is a {type(claim).__name__}."
         assert claim.basis, "The guarantee does not say what it rests on."
         json.dumps(claim.to_dict())
-        if claim.kind == "exact":
-            _check_exact(estimator)
-        elif claim.kind == "certified":
+        kinds.add(claim.kind)
+        if claim.kind == "certified":
             numbers = (claim.epsilon, claim.delta, claim.max_distance, claim.n_releases)
             assert None not in numbers, "A certified model states epsilon, delta, max_distance and n_releases."
+            _check_certified(estimator)
         if claim.kind != "certified":
             assert (claim.epsilon, claim.delta) == (None, None), f"A model of kind {claim.kind} claims an epsilon."
+    if "exact" in kinds:
+        _check_exact(estimator)
 
 
 def _check_exact(estimator: Any) -> None:
     for table in hostile_tables(estimator):
+        noop = fit(estimator, table)  # never read: its copies forget with work pending
+        nothing_forgotten = state_digest(fit(estimator, table))
+        for what, going in deletions(table, seed=1):
+            model = forget(copy.deepcopy(noop), table.ids(going))
+            refits = [reference_fit(model), reference_fit(model)]
+            digest = state_digest(refits[0])
+            where = f"{table.name}, forgetting {what}"
+            assert digest == state_digest(refits[1]), f"{where}: two refits differ, so fit is no function."
+            assert digest != nothing_forgotten, f"{where}: the digest cannot tell no-op from refit."
+            is_exact = state_digest(model) == digest and not differences(model, refits[0], table.X)
+            assert is_exact, f"{where}: it claims to be exact, and is not what a refit is."
+
+
+def _check_certified(estimator: Any) -> None:
+    """The secret is within `max_distance` of the optimum, which an exact model of the same rows publishes to half a
+    step of its lattice; and that of a model which forgot nothing is not, at least once.
+    """
+    n_caught = n_judged = 0
+    for table in hostile_tables(estimator):
         for what, going in deletions(table, seed=1):
             noop = fit(estimator, table)
             model = forget(copy.deepcopy(noop), table.ids(going))
-            refits = [reference_fit(model), reference_fit(model)]
-            where = f"{table.name}, forgetting {what}"
-            assert state_digest(refits[0]) == state_digest(refits[1]), (
-                f"{where}: two refits differ, so fit is no function."
-            )
-            assert state_digest(noop) != state_digest(refits[0]), f"{where}: the digest cannot tell no-op from refit."
-            is_exact = state_digest(model) == state_digest(refits[0]) and not differences(model, refits[0], table.X)
-            assert is_exact, f"{where}: it claims to be exact, and is not what a refit is."
+            left = table.without(going)
+            exact = refit_or_none(clone(estimator).set_params(guarantee="exact"), left)
+            secret, secret_of_noop = secret_of(model), secret_of(noop)
+            if exact is None or secret is None:
+                continue
+            optimum, rounding = _optimum(exact, left.X)
+            where, most = f"{table.name}, forgetting {what}", model.guarantee_.max_distance
+            distance = np.linalg.norm(secret - optimum)
+            assert distance <= most + rounding, f"{where}: the optimum is farther away than max_distance."
+            if secret_of_noop is not None and secret_of_noop.shape == secret.shape:
+                n_caught += bool(np.linalg.norm(secret_of_noop - optimum) > most + rounding)
+            n_judged += 1
+    assert n_judged, "There was no table to hold the claim against."
+    assert n_caught, "A model that forgot nothing would have passed, too."
+
+
+def _optimum(exact: Any, X: Any) -> tuple[np.ndarray, float]:
+    """Return what an exact model publishes, in public units, and how far that may be from the optimum."""
+    scale = 1.0 if exact.feature_scale is None else np.asarray(exact.feature_scale, dtype=np.float64)
+    steps = np.ldexp(2.0**-20, -np.frexp(np.abs(X).max(axis=0))[1]) * scale
+    optimum = np.concatenate([(exact.coef_ * scale).ravel(), exact.intercept_])
+    half = np.concatenate([np.tile(steps, len(exact.coef_)), np.full(len(exact.intercept_), 2.0**-20)]) / 2
+    return optimum, float(np.linalg.norm(half))
 
 
 def check_report_and_errors(estimator: Any) -> None:

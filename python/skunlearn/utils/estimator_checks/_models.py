@@ -35,6 +35,8 @@ __all__ = [
     "public_attributes",
     "quiet",
     "refit_or_none",
+    "secret_of",
+    "snapshot",
     "unchanged",
 ]
 
@@ -50,7 +52,9 @@ _PREDICTIONS = (
 #: Follow insertion order as in scikit-learn, and so stand outside the digest.
 POSITIONAL_ATTRIBUTES = frozenset({"labels_", "core_sample_indices_"})
 #: Says what was done last, which is history on purpose.
-_HISTORICAL_ATTRIBUTES = frozenset({"forget_report_"})
+_HISTORICAL_ATTRIBUTES = frozenset({"forget_report_", "ledger_"})
+#: Are shown with noise by models that are certified: every version of every model has its own.
+_NOISY_ATTRIBUTES = frozenset({"coef_", "intercept_"})
 
 
 def fresh(estimator: Any, key: int = 0) -> Any:
@@ -213,27 +217,55 @@ def encode(value: Any) -> Any:
 
 
 class Snapshot(NamedTuple):
-    """What can be seen of a model at one time, and its digest."""
+    """What can be seen of a model at one time, its digest, and what a certified model hides with how far that may be
+    from the optimum.
+    """
 
     seen: dict[str, Any]
     digest: bytes
+    secret: np.ndarray | None
+    max_distance: float
 
     def assert_equals(self, model: Any, X: Any, what: str, *, positional: bool = True) -> None:
-        """Assert that a model looks like this."""
-        other = snapshot(model, X)
+        """Assert that a model looks like this; one that hides a secret, that its secret is near this one."""
+        self.assert_same(snapshot(model, X), what, positional=positional)
+
+    def assert_same(self, other: "Snapshot", what: str, *, positional: bool = True) -> None:
+        """Assert that another snapshot is like this one."""
         differing = _differing(self.seen, other.seen, positional=positional)
+        if self.secret is not None and other.secret is not None:
+            differing = [name for name in differing if name not in _NOISY_ATTRIBUTES and not name.endswith("(X)")]
+            distance = float(np.linalg.norm(self.secret - other.secret))
+            assert distance <= self.max_distance + other.max_distance, f"{what}: the secrets are too far apart."
         assert not differing, f"{what}: {', '.join(differing)} differ."
         assert self.digest == other.digest, f"{what}: the digests differ, and nothing visible does."
 
 
+_MOST_FITS = 100
+#: The newest independent fits by what was asked for, each with the estimator, so that its `id` is nobody else's.
+_INDEPENDENT_FITS: dict[Any, tuple[Any, Snapshot | None]] = {}
+
+
 def snapshot(model: Any, X: Any) -> Snapshot:
     """Look at a model."""
-    return Snapshot(observe(model, X), state_digest(model))
+    return Snapshot(observe(model, X), state_digest(model), secret_of(model), getattr(model, "max_distance_", 0.0))
+
+
+def secret_of(model: Any) -> np.ndarray | None:
+    """Return the point, in public units, that a certified model shows with noise alone; None where there is none."""
+    if model.guarantee_.kind != "certified":
+        return None
+    try:
+        model.flush()
+        return model._secret()
+    except NotFittedError:
+        return None
 
 
 def assert_same(actual: Any, expected: Any, X: Any, what: str, *, positional: bool = True) -> None:
-    """Assert that two models are one: attributes, predictions and digest."""
-    snapshot(actual, X).assert_equals(expected, X, what, positional=positional)
+    """Assert that two models are one: attributes, predictions and digest. `expected` may be a snapshot of one."""
+    taken = expected if isinstance(expected, Snapshot) else snapshot(expected, X)
+    taken.assert_equals(actual, X, what, positional=positional)
 
 
 def differences(actual: Any, expected: Any, X: Any) -> list[str]:
@@ -249,24 +281,38 @@ def _differing(got: dict[str, Any], want: dict[str, Any], *, positional: bool) -
     return [n for n in names if got.get(n) != want.get(n) and n not in ignored]
 
 
-def assert_equals_refit(model: Any, estimator: Any, live: Table, X: Any, what: str, key: int = 0) -> None:
-    """Assert that a model is what a fit on the rows that should be left makes of them.
+def assert_equals_refit(model: Any, estimator: Any, live: Table, X: Any, what: str, key: int = 0) -> Snapshot:
+    """Assert that a model is what a fit on the rows that should be left makes of them, and return how it looks.
 
     `reference_fit` fits on the rows that the model *has*; the fit on `live` knows which rows it should have.
     """
     assert model.n_live_ == len(live), f"{what}: the model holds {model.n_live_} rows instead of {len(live)}."
     taken = snapshot(model, X)
     taken.assert_equals(reference_fit(model), X, f"{what}, against reference_fit")
-    independent = refit_or_none(estimator, live, key)
+    independent = _independent_fit(estimator, live, X, key)
     if independent is not None:
-        taken.assert_equals(independent, X, f"{what}, against a fit on the rows that are left", positional=False)
+        where = f"{what}, against a fit on the rows that are left"
+        independent.assert_same(taken, where, positional=False)
+    return taken
+
+
+def _independent_fit(estimator: Any, live: Table, X: Any, key: int) -> Snapshot | None:
+    """Return how a fit on rows looks, or None where `fit` refuses them; the checks ask about the same rows often."""
+    beside_X = (live.y, live.sample_ids, live.subject_ids, live.weight, live.implicit_ids)
+    asked = (id(estimator), key, encode(live.X), encode(beside_X), encode(X))
+    if asked not in _INDEPENDENT_FITS:
+        model = refit_or_none(estimator, live, key)
+        if len(_INDEPENDENT_FITS) >= _MOST_FITS:
+            del _INDEPENDENT_FITS[next(iter(_INDEPENDENT_FITS))]
+        _INDEPENDENT_FITS[asked] = estimator, None if model is None else snapshot(model, X)
+    return _INDEPENDENT_FITS[asked][1]
 
 
 @contextmanager
 def unchanged(model: Any, X: Any, what: str) -> Iterator[None]:
     """Assert that the block leaves no trace in a model: digest, visible state, saved bytes."""
-    before = *snapshot(model, X), pickle.dumps(model)
+    before = *snapshot(model, X)[:2], pickle.dumps(model)
     yield
-    after = *snapshot(model, X), pickle.dumps(model)
+    after = *snapshot(model, X)[:2], pickle.dumps(model)
     for aspect, was, is_now in zip(("visible state", "digest", "saved bytes"), before, after, strict=True):
         assert was == is_now, f"{what} changed the model: its {aspect} is another one."
