@@ -11,6 +11,7 @@ from harness.datasets import Table
 from harness.forgetting import Say, Sizes, measure_forgetting
 from harness.gram import measure_gram
 from harness.id_index import measure_ids
+from harness.optimum import measure_optimum, measure_pass
 from harness.overhead import measure_overhead
 from harness.pipelines import measure_pipeline
 from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
@@ -25,7 +26,17 @@ from skunlearn.ensemble import (
 )
 from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.impute import SimpleImputer
-from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.linear_model import (
+    GammaRegressor,
+    HuberRegressor,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    RidgeClassifier,
+    RidgeCV,
+    TweedieRegressor,
+)
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import (
@@ -38,6 +49,7 @@ from skunlearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+from skunlearn.svm import LinearSVC
 
 __all__ = ["CASES", "N_CLUSTERS", "Case", "chosen"]
 
@@ -167,6 +179,26 @@ def _logistic_regression(name: str) -> tuple[Any, Table]:
     return LogisticRegression(), datasets.classification(name)
 
 
+def _poisson_regressor(name: str) -> tuple[Any, Table]:
+    return PoissonRegressor(), datasets.regression(name)
+
+
+def _gamma_regressor(name: str) -> tuple[Any, Table]:
+    return GammaRegressor(), datasets.regression(name)
+
+
+def _tweedie_regressor(name: str) -> tuple[Any, Table]:
+    return TweedieRegressor(power=1.5), datasets.regression(name)
+
+
+def _huber_regressor(name: str) -> tuple[Any, Table]:
+    return HuberRegressor(scale=1.0), datasets.regression(name)
+
+
+def _linear_svc(name: str) -> tuple[Any, Table]:
+    return LinearSVC(), datasets.classification(name)
+
+
 def _ridge(name: str) -> tuple[Any, Table]:
     return Ridge(), datasets.regression(name)
 
@@ -216,6 +248,14 @@ def _gram(name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
     return measure_gram(*_linear_regression(name), sizes, say)
 
 
+def _optimum(make: Callable[[str], Table], name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
+    return measure_optimum(LogisticRegression(), make(name), sizes, say)
+
+
+def _pass(make: Callable[[str], Table], name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
+    return measure_pass(make(name), sizes, say)
+
+
 def _overhead(make: Callable[[str], tuple[Any, Table]], name: str, sizes: Sizes, say: Say) -> dict[str, Any]:
     return measure_overhead(*make(name), sizes, say)
 
@@ -251,6 +291,11 @@ _FORGETTING = {
     "random_forest_regressor": (_random_forest_regressor, ("diabetes", "california_housing", "ccpp", "bike_hour")),
     "isolation_forest": (_isolation_forest, ("digits", "covtype_15k", "kddcup99_10pct", *_GENERATED)),
     "logistic_regression": (_logistic_regression, ("digits", "mushroom", "a9a", "adult", *_GENERATED[:2])),
+    "poisson_regressor": (_poisson_regressor, ("diabetes", "california_housing", "ccpp", "bike_hour")),
+    "gamma_regressor": (_gamma_regressor, ("diabetes", "california_housing", "ccpp", "bike_hour")),
+    "tweedie_regressor": (_tweedie_regressor, ("diabetes", "california_housing", "ccpp", "bike_hour")),
+    "huber_regressor": (_huber_regressor, ("diabetes", "california_housing", "ccpp", "bike_hour")),
+    "linear_svc": (_linear_svc, ("digits", "mushroom", "a9a", "adult", *_GENERATED[:2])),
     "ridge": (_ridge, _REGRESSION),
     "linear_discriminant_analysis": (_linear_discriminant_analysis, _LABELLED),
     "quadratic_discriminant_analysis": (_quadratic_discriminant_analysis, _LABELLED),
@@ -288,6 +333,13 @@ _PIPELINES = {
     "logistic-diabetes130": (LogisticRegression(), "diabetes130"),
     "ridge-nycflights13": (Ridge(), "nycflights13"),
 }
+#: Variant, table and what makes it, of proved optima.
+_OPTIMA = (
+    ("generated_1e4", "generated_1e4", datasets.classification),
+    ("adult", "adult", datasets.binary),
+    ("adult_csr", "adult", datasets.sparse_binary),
+    ("mnist_even", "mnist", datasets.even_or_odd),
+)
 #: Families whose core reads the store, so that its share of a call cannot be timed beside it.
 _READ_THE_STORE = ("bisecting_k_means", "dbscan", "kmeans")
 
@@ -309,6 +361,19 @@ CASES = (
     *(
         Case(f"gram/{name}", name, partial(_gram, name), is_quick=name in _QUICK_TABLES)
         for name in ("generated_1e4", "generated_1e5", "normal_1e5", "onehot_1e5")
+    ),
+    *(
+        Case(f"optimum/{variant}", name, partial(_optimum, make, name), is_quick=name in _QUICK_TABLES)
+        for variant, name, make in _OPTIMA
+    ),
+    *(
+        Case(f"pass/{name}", name, partial(_pass, make, name), is_quick=name in _QUICK_TABLES)
+        for name, make in (
+            ("generated_1e4", datasets.classification),
+            ("normal_1e5", datasets.regression),
+            ("adult", datasets.binary),
+            ("mnist", datasets.even_or_odd),
+        )
     ),
     *(
         Case(f"overhead/{family}", "generated_1e4", partial(_overhead, make, "generated_1e4"), is_quick=True)

@@ -19,12 +19,14 @@ __all__ = [
     "categorical",
     "classification",
     "clustering",
+    "even_or_odd",
     "labelled",
     "late_flights",
     "missing_file",
     "mixed",
     "ordinal",
     "regression",
+    "sparse_binary",
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +46,7 @@ FILES = {
     "lending_club": "lending_club.parquet",
     "letter": "letter.parquet",
     "mpls_stops": "mpls_stops.parquet",
+    "mnist": "mnist.npz",
     "mushroom": "mushroom.parquet",
     "nycflights13": "nycflights13.parquet",
     "online_shoppers": "online_shoppers.parquet",
@@ -169,6 +172,19 @@ def classification(name: str) -> Table:
     """Return a table for linear classifiers: numbers scaled to at most 1, or one-hot columns."""
     table = binary(name)
     return Table(name, table.X / np.abs(table.X).max(axis=0).clip(1e-300), table.y) if name in _NUMBERS else table
+
+
+def sparse_binary(name: str) -> Table:
+    """Return the table of `binary` in compressed sparse rows."""
+    table = binary(name)
+    return Table(name, sp.csr_array(table.X), table.y)
+
+
+def even_or_odd(name: str) -> Table:
+    """Return the first 60,000 images of MNIST, values in [0, 1], and whether their digits are odd."""
+    with np.load(folder() / FILES[name]) as arrays:
+        X, y = arrays["X"][:60_000], arrays["y"][:60_000].astype(np.int64)
+    return Table(name, X.reshape(len(X), -1).astype(np.float64) / 255, y % 2)
 
 
 def regression(name: str) -> Table:

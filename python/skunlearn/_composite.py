@@ -12,7 +12,7 @@ it, and exist only while somebody passes over them.
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Self
 
@@ -469,6 +469,12 @@ class OwnedModel:
             self._kept = [(self._shown(block), block) for block in self._parent.effective_blocks()]
         for block, _ in self._kept:
             yield block
+
+    @contextmanager
+    def held_blocks(self) -> Iterator[list[RowBlock]]:
+        """Return all rows of a weight above 0 at once, for as long as the context lasts."""
+        self._n_passes = _STREAMED_PASSES  # the next one keeps what it makes, as long as this view lasts
+        yield list(self.effective_blocks())
 
     def blocks_to_store(self) -> Iterator[RowBlock]:
         """Pass over all rows of a weight above 0 with their ids, in the order of their insertion."""

@@ -17,6 +17,7 @@ import warnings
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ from skunlearn.class_codes import ClassCodes
 from skunlearn.exceptions import ClassVanishedWarning
 from skunlearn.ids import Ids
 from skunlearn.key import Key
-from skunlearn.rows import RowBlock, RowStore, Selection
+from skunlearn.rows import CsrRows, RowBlock, RowStore, Selection
 from skunlearn.targets import Targets
 
 __all__ = ["VALUE_FREE_PARAMETERS", "Core", "ForgetReport", "IncomingRows", "LiveModel", "Owner"]
@@ -69,6 +70,9 @@ class Owner(Protocol):
 
     def effective_blocks(self) -> Iterator[RowBlock]:
         """Pass over all rows of a weight above 0."""
+
+    def held_blocks(self) -> AbstractContextManager[list[RowBlock]]:
+        """Return all rows of a weight above 0 at once, for as long as the context lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,6 +430,17 @@ class LiveModel:
                 block = block.take(block.weight > 0)
             if len(block):
                 yield block
+
+    @contextmanager
+    def held_blocks(self) -> Iterator[list[RowBlock]]:
+        """Return all rows of a weight above 0 at once, for as long as the context lasts; copies are then wiped."""
+        blocks = list(self.effective_blocks())
+        try:
+            yield blocks
+        finally:
+            for block in blocks:
+                if isinstance(block.X, CsrRows):
+                    block.X.data.fill(0)
 
     def blocks_to_store(self) -> Iterator[RowBlock]:
         """Pass over copies of all rows of a weight above 0, with ids, in the order of their insertion."""

@@ -15,7 +15,15 @@ from skunlearn.ensemble import (
 )
 from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.impute import SimpleImputer
-from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.linear_model import (
+    HuberRegressor,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    RidgeClassifier,
+    RidgeCV,
+)
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import (
@@ -29,6 +37,7 @@ from skunlearn.preprocessing import (
     StandardScaler,
 )
 from skunlearn.sharded import SISAClassifier, SISARegressor
+from skunlearn.svm import LinearSVC
 from skunlearn.utils.estimator_checks import parametrize_with_forgetting_checks
 
 ESTIMATORS = [
@@ -83,6 +92,9 @@ ESTIMATORS = [
     RandomForestRegressor(n_estimators=4, bootstrap=False, max_features=1, min_samples_split=5, random_state=1),
     LogisticRegression(),
     LogisticRegression(C=100.0, fit_intercept=False, class_weight="balanced", classes=["a", "b", "c"]),
+    PoissonRegressor(),
+    HuberRegressor(scale=0.5),
+    LinearSVC(),
     Ridge(),
     Ridge(alpha=[1e-3], fit_intercept=False, random_state=0),
     RidgeCV(cv=2),
@@ -135,6 +147,7 @@ WEIGHTS_THAT_ARE_NO_COPIES = {
     ),
     KMeans: "a row is drawn under its id, so its copies are other rows",
     **dict.fromkeys((BisectingKMeans, KMeans), "a row is drawn under its id, so its copies are other rows"),
+    HuberRegressor: "outliers are told row by row, and copies are rows",
     DBSCAN: "labels and cores are told row by row, and copies are rows",
     IsolationForest: "a weight above 0 counts as one row",
     **dict.fromkeys(FORESTS, "pivots, leaves of at least so many rows and the bootstrap are about rows, not weights"),

@@ -16,7 +16,17 @@ from skunlearn.ensemble import (
 )
 from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.impute import SimpleImputer
-from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.linear_model import (
+    GammaRegressor,
+    HuberRegressor,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    RidgeClassifier,
+    RidgeCV,
+    TweedieRegressor,
+)
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import (
@@ -30,6 +40,7 @@ from skunlearn.preprocessing import (
     StandardScaler,
 )
 from skunlearn.sharded import SISAClassifier, SISARegressor
+from skunlearn.svm import LinearSVC
 
 ESTIMATORS = [
     BernoulliNB(),
@@ -64,6 +75,11 @@ ESTIMATORS = [
     RandomForestRegressor(n_estimators=5, bootstrap=False, max_features="sqrt"),
     LogisticRegression(),
     LogisticRegression(C=10.0, class_weight="balanced"),
+    PoissonRegressor(),
+    GammaRegressor(),
+    TweedieRegressor(power=1.5, alpha=1e-3),
+    HuberRegressor(scale=0.5),
+    LinearSVC(C=10.0, class_weight="balanced"),
     Ridge(),
     Ridge(alpha=1e-3, fit_intercept=False),
     RidgeCV(cv=2, random_state=0),

@@ -19,7 +19,13 @@ from skunlearn.ensemble import (
 )
 from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.impute import SimpleImputer
-from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+    RidgeClassifier,
+    RidgeCV,
+)
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.preprocessing import (
@@ -32,6 +38,7 @@ from skunlearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+from skunlearn.svm import LinearSVC
 
 
 def golden_models() -> Iterator[tuple[str, Any]]:
@@ -105,6 +112,10 @@ def _linear_models() -> Iterator[tuple[str, Any]]:
         (LinearRegression, {}, y),
         (Ridge, {"alpha": 0.1}, y),
         (RidgeCV, {"cv": 3, "random_state": 5}, y),
+        (PoissonRegressor, {"alpha": 0.5}, np.abs(y[:, 0])),
+        (GammaRegressor, {"alpha": 0.5}, np.abs(y[:, 0]) + 0.5),
+        (TweedieRegressor, {"power": 1.5, "alpha": 0.5}, np.abs(y[:, 0])),
+        (HuberRegressor, {"scale": 1.0}, y[:, 0]),
         (RidgeClassifier, {}, labels),
         (RidgeClassifier, {"class_weight": "balanced"}, labels),
     ):
@@ -142,6 +153,7 @@ _CLASSIFIERS: tuple[tuple[Any, dict[str, Any]], ...] = (
     (ComplementNB, {"norm": True}),
     (GaussianNB, {"var_smoothing": 0.25}),
     (LogisticRegression, {"C": 0.5}),
+    (LinearSVC, {"C": 0.5}),
     (MultinomialNB, {"alpha": 0.5}),
     (RandomForestClassifier, {"n_estimators": 5, "random_state": 0}),
     (ExtraTreesClassifier, {"n_estimators": 5, "random_state": 0, "max_samples": 0.5, "n_thresholds": 3}),

@@ -69,10 +69,11 @@ def test_error_of_gradient_is_within_its_bound(layout, n_scores, size):
         v = rng.uniform(-1, 1, likelihood.shape) * size
         v[:, 1::2] = -v[:, 0:-1:2] * (1 + 2.0**-30)  # scores of rows with equal neighbours cancel
 
-        gradient, errors, _ = likelihood.gradient(v)
-
-        ratio = worst_ratio(gradient - Oracle(dense).gradient(v), errors)
-        assert ratio <= 1, f"The error is {mpmath.nstr(ratio, 3)} times its bound."
+        true = Oracle(dense).gradient(v)
+        for tight in (False, True):
+            gradient, errors, _, _ = likelihood.gradient_and_change(v, v, tight=tight)
+            ratio = worst_ratio(gradient - true, errors)
+            assert ratio <= 1, f"The error is {mpmath.nstr(ratio, 3)} times its bound."
 
 
 @either_layout
@@ -89,10 +90,10 @@ def test_error_of_gradient_is_within_its_bound_where_scores_cancel(layout, n_sco
         v[:, 0:-1:2] = rng.uniform(0.5, 1, (n_scores, 5)) * size
         v[:, 1:-1:2] = -v[:, 0:-1:2] + rng.normal(size=(n_scores, 5))
 
-        gradient, errors, _ = likelihood.gradient(v)
-
-        dense = likelihood_of(X, labels, weight, n_scores, 0.0)
-        assert worst_ratio(gradient - Oracle(dense).gradient(v), errors) <= 1
+        true = Oracle(likelihood_of(X, labels, weight, n_scores, 0.0)).gradient(v)
+        for tight in (False, True):
+            gradient, errors, _, _ = likelihood.gradient_and_change(v, v, tight=tight)
+            assert worst_ratio(gradient - true, errors) <= 1
 
 
 @n_scores_of_each_kind
@@ -109,6 +110,20 @@ def test_error_of_gradient_is_within_its_bound_where_numbers_underflow(n_scores)
         gradient, errors, _ = likelihood.gradient(v)
 
         assert worst_ratio(gradient - Oracle(likelihood).gradient(v), errors) <= 1
+
+
+@either_layout
+def test_change_of_scores_is_measured(layout):
+    """It is no less than the largest true one, and hardly more."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X = rng.uniform(-1, 1, (9, 13)) * rng.integers(0, 2, (9, 13))
+        likelihood = likelihood_of(X, np.arange(9) % 2, np.ones(9), 1, layout=layout)
+        v, change = rng.normal(size=(1, 14)), rng.normal(size=14) * 10.0 ** rng.uniform(-12, 0)
+        since = v - change
+        moved = [Fraction(a) - Fraction(b) for a, b in zip(v[0].tolist(), since[0].tolist(), strict=True)]
+        true = max(abs(sum(Fraction(x) * m for x, m in zip([*row, 1.0], moved, strict=True))) for row in X.tolist())
+        assert true <= likelihood.gradient_and_change(v, since)[3] <= float(true) * (1 + 1e-12) + 1e-15
 
 
 @either_layout
@@ -270,6 +285,94 @@ def test_bound_is_at_least_the_distance(n_scores, n_problems, record_property):
 def test_bound_is_false_where_a_row_was_not_taken_out():
     """The test above can fail: with the update of the Hessian left out, it does."""
     assert max(bounds_against_truth(200, 1, is_updated=False)) > 1
+
+
+def test_bound_is_at_least_the_distance_when_the_factor_follows_rows():
+    """Rows go and come back, one by one, and the factor is updated, not computed: no violation."""
+    shares, n_kept = [], 0
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        everything = problem(seed, n=14, d=3, has_intercept=bool(seed % 3))
+        used = everything.used
+        search = Search(everything)
+        try:
+            _, near, _ = search.locate(np.zeros(everything.shape), None)
+        except NoMinimumError:
+            continue
+        anchor = search._anchor_at(near + mask(rng.normal(size=near.shape) * 10.0 ** rng.uniform(-9, -3), used))
+        if search._factorise(anchor) is None:
+            continue
+        now = everything
+        for n_left in range(14, int(rng.integers(9, 14)), -1):
+            now, gone = without(now, int(rng.integers(n_left)))
+            x, a = everything.row_and_slope(gone, anchor.v)
+            error = everything.relative_error_of_curvature(1, anchor.v)
+            for sign in (-1, 1, -1) if seed % 2 else (-1,):
+                anchor.change(a * np.outer(x[used], x[used]), error, sign, (x[used], a))
+        n_kept += anchor.factor is not None
+        if search._factorise(anchor) is None:
+            continue
+        v = near + mask(rng.normal(size=near.shape) * 10.0 ** rng.uniform(-9, -3), used)
+        gradient, errors, _ = now.gradient(v)
+        bound = Search(now)._bound_by(anchor, v, gradient.ravel()[used], errors.ravel()[used])
+        if np.isfinite(bound.radii).all():
+            centre = v.ravel()[used] - bound.step
+            truth = Oracle(now).minimum(v)
+            shares.append(worst_ratio(centre - truth.ravel()[used], bound.radii + np.abs(centre) * 2.0**-52))
+    assert n_kept > 25
+    assert len(shares) > 15
+    assert max(shares) <= 1
+
+
+def updates_of_factors():
+    """Yield factors that followed rows, and the exact eigenvalues of their products with the true Hessians."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(2, 4))
+        X = rng.uniform(-1, 1, (n + 12, n)) * 10.0 ** rng.uniform(-4, 4, n)
+        a = 10.0 ** rng.uniform(-2, 0, len(X)) * (
+            1 + rng.uniform(-1, 1, len(X)) * (slack := 10.0 ** rng.uniform(-15, -9))
+        )
+        true = (mpmath.matrix(X.T.tolist()) * mpmath.diag(a.tolist())) * mpmath.matrix(X.tolist())
+        hessian = np.array(true.tolist(), dtype=np.float64)
+        errors = hessian.diagonal() * 1e-15
+        factor = factorise(hessian, errors)
+        for i in range(8):
+            x, stated = X[i], a[i] * (1 + slack * rng.choice([-1, 1]))
+            sign = -1
+            hessian = hessian + sign * stated * np.outer(x, x)
+            column = mpmath.matrix(x.tolist())
+            true += sign * mpmath.mpf(a[i]) * (column * column.T)
+            errors = errors + 1.01 * (slack + 1e-15) * stated * x * x + 4e-16 * np.abs(hessian.diagonal())
+            factor = certificate.update_factor(factor, hessian, errors, x, stated, 1.01 * slack, sign)
+            if factor is None:
+                break
+            eigenvalues, _ = mpmath.eig(mpmath.matrix(factor.inverse.tolist()) * true)
+            yield factor, max(abs(mpmath.re(value) - 1) for value in eigenvalues)
+
+
+def test_factor_that_followed_rows_doubts_what_it_does_not_know():
+    """Eigenvalues of B H, in 60 digits, are within the stated doubt; slopes are off by as much as they may be."""
+    n_seen = 0
+    for factor, off in updates_of_factors():
+        n_seen += 1
+        assert off <= factor.doubt
+    assert n_seen > 100
+
+
+def test_factor_that_followed_rows_doubts_its_own_rounding():
+    """From an exact inverse, with nothing else unknown: what is left is the rounding of the update."""
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        scale = 2.0 ** rng.integers(-30, 30, 3)
+        hessian, inverse = np.diag(scale), np.diag(1 / scale)
+        exact = certificate.Factor(inverse, inverse.copy(), np.sqrt(1 / scale), 0.0, float(np.sqrt(inverse.sum())))
+        x = rng.uniform(-1, 1, 3) * np.sqrt(scale) / 3
+        after = mpmath.matrix(hessian.tolist()) + mpmath.matrix(x.tolist()) * mpmath.matrix(x.tolist()).T
+        nearest = np.array(after.tolist(), dtype=np.float64)
+        factor = certificate.update_factor(exact, nearest, np.zeros(3), x, 1.0, 0.0, +1)
+        eigenvalues, _ = mpmath.eig(mpmath.matrix(factor.inverse.tolist()) * after)
+        assert 0 < max(abs(mpmath.re(value) - 1) for value in eigenvalues) <= factor.doubt < 2.0**-44
 
 
 @pytest.mark.parametrize("amount", [1e-12, 1e-6, 1e-2, 1.0, -1.0, np.nan])

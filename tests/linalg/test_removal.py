@@ -259,7 +259,7 @@ def test_eigenvalues_are_bounded_closely():
         assert truth <= largest_eigenvalue(factor, units) <= 1.1 * truth
         other = hessian - 0.3 * np.outer(root[0], root[0]) / (root[0] @ np.linalg.solve(hessian, root[0]))
         doubt = spectral_doubt(factor, other, np.zeros(n))
-        assert 0.3 <= doubt + 1e-12 and doubt < 0.31
+        assert doubt + 1e-12 >= 0.3 and doubt < 0.31
 
 
 # --- sabotage: the bound stays true, or nothing is proved -------------------------------------------------------------
@@ -308,7 +308,9 @@ def test_a_corrupted_inverse_is_measured(monkeypatch):
 
         true = certificate._untrusted_inverse
         certificate._untrusted_inverse = lambda balanced: (
-            None if true(balanced) is None else true(balanced) * (1 + 0.1 * np.cos(np.add.outer(*[np.arange(len(balanced))] * 2)))
+            None
+            if true(balanced) is None
+            else true(balanced) * (1 + 0.1 * np.cos(np.add.outer(*[np.arange(len(balanced))] * 2)))
         )
         try:
             return honest(hessian, errors)

@@ -47,3 +47,35 @@ def probabilities_csr(
     out: NDArray[np.float64],
     scratch: NDArray[np.float64],
 ) -> None: ...
+def scores_dense(
+    X: NDArray[np.floating],
+    scale: NDArray[np.float64],
+    coef: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    spreads: NDArray[np.float64],
+) -> None: ...
+def scores_csr(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    data: NDArray[np.floating],
+    scale: NDArray[np.float64],
+    coef: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    spreads: NDArray[np.float64],
+) -> None: ...
+def add_rows_dense(
+    X: NDArray[np.floating],
+    c: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    levels: NDArray[np.float64],
+    counts: NDArray[np.int64],
+) -> None: ...
+def add_rows_csr(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    data: NDArray[np.floating],
+    c: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    levels: NDArray[np.float64],
+    counts: NDArray[np.int64],
+) -> None: ...

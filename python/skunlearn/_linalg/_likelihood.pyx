@@ -358,3 +358,80 @@ def probabilities_csr(
                 split(scratch[0], &out[i, 0], &out[i, 1])
             else:
                 share(&scratch[0], k, &out[i, 0])
+
+
+# --- for losses of one score, whose contributions `_losses` computes -------------------------------------------------
+
+
+def scores_dense(
+    const floating[:, ::1] X,
+    const double[::1] scale,
+    const double[::1] coef,
+    double[::1] scores,          # OUT: (m,)
+    double[::1] spreads,         # OUT: (m,), how far they are off in units of u
+):
+    """Write scores."""
+    cdef Py_ssize_t i, d = X.shape[1]
+    with nogil:
+        for i in range(X.shape[0]):
+            score_dense(&X[i, 0], &scale[0], &coef[0], d, &scores[i], &spreads[i])
+            spreads[i] *= d // N_LANES + 8
+
+
+def scores_csr(
+    const int64_t[::1] indptr,
+    const int32_t[::1] indices,
+    const floating[::1] data,
+    const double[::1] scale,
+    const double[::1] coef,
+    double[::1] scores,          # OUT
+    double[::1] spreads,         # OUT
+):
+    """Write scores."""
+    cdef Py_ssize_t i, n, d = coef.shape[0] - 1
+    cdef const int32_t* places
+    cdef const floating* values
+    with nogil:
+        for i in range(scores.shape[0]):
+            n = indptr[i + 1] - indptr[i]
+            places, values = &indices[indptr[i]], &data[indptr[i]]
+            score_csr(places, values, n, &scale[0], &coef[0], d, &scores[i], &spreads[i])
+            spreads[i] *= n // N_LANES + 8
+
+
+def add_rows_dense(
+    const floating[:, ::1] X,
+    const double[::1] c,
+    const double[::1] scale,
+    double[:, ::1] levels,       # OUT: (N_LEVELS, d + 1), the tree of sums
+    int64_t[::1] counts,         # OUT: (N_LEVELS,)
+):
+    """Add the multiple c[i] of each row."""
+    cdef Py_ssize_t i, d = X.shape[1]
+    with nogil:
+        for i in range(X.shape[0]):
+            if floating is double:
+                add_row(c[i], &X[i, 0], &scale[0], d, &levels[0, 0])
+            else:
+                add_row_of_floats(c[i], &X[i, 0], &scale[0], d, &levels[0, 0])
+            levels[0, d] += c[i]
+            climb(&levels[0, 0], &counts[0], d + 1)
+
+
+def add_rows_csr(
+    const int64_t[::1] indptr,
+    const int32_t[::1] indices,
+    const floating[::1] data,
+    const double[::1] c,
+    const double[::1] scale,
+    double[:, ::1] levels,       # OUT, as above
+    int64_t[::1] counts,         # OUT
+):
+    """Add the multiple c[i] of each row."""
+    cdef Py_ssize_t i, p, d = scale.shape[0]
+    with nogil:
+        for i in range(c.shape[0]):
+            for p in range(indptr[i], indptr[i + 1]):
+                levels[0, indices[p]] += c[i] * (<double> data[p] * scale[indices[p]])
+            levels[0, d] += c[i]
+            climb(&levels[0, 0], &counts[0], d + 1)

@@ -6,7 +6,7 @@ holds all of them against rational arithmetic. Conventions are those of `_likeli
 """
 
 from cython cimport floating
-from libc.math cimport fabs, ldexp, rint
+from libc.math cimport INFINITY, fabs, ldexp, rint
 from libc.stdint cimport int32_t, int64_t
 
 cdef struct dd:
@@ -224,6 +224,129 @@ def add_gradient_csr(
                 for p in range(indptr[i], indptr[i + 1]):
                     out[indices[p]] = add(out[indices[p]], scaled_by(c[cls], data[p] * scale[indices[p]]))
                 out[d] = add(out[d], c[cls])
+
+
+# --- for losses of one score; their codes and parameters are those of `_losses` --------------------------------------
+
+cdef enum:
+    POISSON = 0
+    GAMMA = 1
+    TWEEDIE = 2
+    SQUARED = 3
+    SQUARED_HINGE = 4
+    HUBER = 5
+
+
+cdef dd power(dd z) noexcept nogil:
+    """exp(z), within 2**-90 of its value for |z| <= 600."""
+    return exponential(z) if z.hi <= 0 else divide(number(1.0), exponential(negative(z)))
+
+
+cdef dd slope(int code, double parameter, dd z, double spread, double y, double* t) noexcept nogil:
+    """Return the slope of the loss of a row of weight 1, and how far it is off.
+
+    A sum is off by 2**-99 of the magnitudes that enter, exp(q z) by 2**-88 of its value: |q z| 2**-99 of that is from
+    the product.
+    """
+    cdef dd first, second, c
+    cdef double curvature
+    if code in (POISSON, GAMMA, TWEEDIE):
+        if fabs(z.hi) > 600.0:
+            t[0] = INFINITY
+            return number(0.0)
+        if code == TWEEDIE:
+            first, second = power(scaled_by(z, 2 - parameter)), scaled_by(power(scaled_by(z, 1 - parameter)), y)
+            curvature = (2 - parameter) * first.hi + (parameter - 1) * second.hi
+        elif code == POISSON:
+            first, second = power(z), number(y)
+            curvature = first.hi
+        else:
+            first, second = number(1.0), scaled_by(power(negative(z)), y)
+            curvature = second.hi
+        t[0] = 1.02 * curvature * spread + 2.0**-88 * (first.hi + second.hi) + 1e-290 * (1.0 + y)
+        return add(first, negative(second))
+    if code == SQUARED_HINGE:
+        c = add(number(1.0), negative(scaled_by(z, y)))
+        spread += 2.0**-98 * (1.0 + fabs(z.hi))
+        t[0] = 2.1 * spread if c.hi > -2 * spread else 0.0
+        return scaled_by(c, -2.0 * y) if c.hi > 0 else number(0.0)
+    c = add(z, number(-y))
+    spread += 2.0**-98 * (fabs(z.hi) + fabs(y))
+    t[0] = 1.02 * spread
+    if code == HUBER and fabs(c.hi) >= parameter:
+        # At |c.hi| = parameter the low part says which it is; either is right to within the low part.
+        second = number(parameter if c.hi > 0 else -parameter)
+        t[0] = t[0] + fabs(c.lo) if fabs(c.hi) <= parameter + 2 * spread else 0.0
+        return second
+    return c
+
+
+def add_gradient_of_loss_dense(
+    int code,
+    double parameter,
+    const floating[:, ::1] X,
+    const double[::1] targets,
+    const double[::1] weight,
+    const double[::1] scale,
+    const double[:, ::1] coef,         # (d + 1, 2)
+    double chain,
+    double relative,
+    double[:, ::1] gradient,           # OUT: (d + 1, 2), increased
+    double[::1] errors,                # OUT: (1,), increased by t**2
+):
+    """Add the gradients of rows."""
+    cdef Py_ssize_t i, j, d = X.shape[1]
+    cdef const dd* w = <const dd*> &coef[0, 0]
+    cdef dd* out = <dd*> &gradient[0, 0]
+    cdef dd score, c
+    cdef double magnitude, t
+    with nogil:
+        for i in range(X.shape[0]):
+            score, magnitude = w[d], fabs(w[d].hi)
+            for j in range(d):
+                score = add(score, scaled_by(w[j], X[i, j] * scale[j]))
+                magnitude += fabs(w[j].hi * (X[i, j] * scale[j]))
+            c = scaled_by(slope(code, parameter, score, chain * magnitude, targets[i], &t), weight[i])
+            t = weight[i] * t + relative * fabs(c.hi) + 1e-290 * weight[i]
+            errors[0] += t * t
+            for j in range(d):
+                out[j] = add(out[j], scaled_by(c, X[i, j] * scale[j]))
+            out[d] = add(out[d], c)
+
+
+def add_gradient_of_loss_csr(
+    int code,
+    double parameter,
+    const int64_t[::1] indptr,
+    const int32_t[::1] indices,
+    const floating[::1] data,
+    const double[::1] targets,
+    const double[::1] weight,
+    const double[::1] scale,
+    const double[:, ::1] coef,         # (d + 1, 2)
+    double chain,
+    double relative,
+    double[:, ::1] gradient,           # OUT: (d + 1, 2), increased
+    double[::1] errors,                # OUT: (1,), increased by t**2
+):
+    """Add the gradients of rows."""
+    cdef Py_ssize_t i, p, d = coef.shape[0] - 1
+    cdef const dd* w = <const dd*> &coef[0, 0]
+    cdef dd* out = <dd*> &gradient[0, 0]
+    cdef dd score, c
+    cdef double magnitude, t
+    with nogil:
+        for i in range(targets.shape[0]):
+            score, magnitude = w[d], fabs(w[d].hi)
+            for p in range(indptr[i], indptr[i + 1]):
+                score = add(score, scaled_by(w[indices[p]], data[p] * scale[indices[p]]))
+                magnitude += fabs(w[indices[p]].hi * (data[p] * scale[indices[p]]))
+            c = scaled_by(slope(code, parameter, score, chain * magnitude, targets[i], &t), weight[i])
+            t = weight[i] * t + relative * fabs(c.hi) + 1e-290 * weight[i]
+            errors[0] += t * t
+            for p in range(indptr[i], indptr[i + 1]):
+                out[indices[p]] = add(out[indices[p]], scaled_by(c, data[p] * scale[indices[p]]))
+            out[d] = add(out[d], c)
 
 
 def exponentials(const double[:, ::1] z, double[:, ::1] out):

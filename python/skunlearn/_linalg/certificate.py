@@ -20,13 +20,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotri
 
-__all__ = ["Bound", "Factor", "bound_distance", "factorise"]
+__all__ = ["MOST_DOUBT", "Bound", "Factor", "bound_distance", "factorise", "update_factor"]
 
 _U = 2.0**-53
 #: Takes in the rounding of a few operations on positive numbers.
 _SLACK = 1.0 + 2.0**-20
 #: Beyond this the factor proves nothing, and only says where to go.
-_MOST_DOUBT = 0.5
+MOST_DOUBT = 0.5
+#: Beyond this a factor is not changed any more: what it says would get worse with every row.
+_MOST_KEPT_DOUBT = 2.0**-14
 #: h nu beyond which the remainder would say too little.
 _MOST_REACH = 0.5
 #: Diagonals of Hessians outside of this range are refused: within, nothing that underflows matters.
@@ -116,6 +118,70 @@ def factorise(hessian: np.ndarray, errors: np.ndarray) -> Factor | None:
     return Factor(inverse, magnitudes, roots, doubt, float(np.sqrt(magnitudes.sum())) * _SLACK)
 
 
+def update_factor(
+    factor: Factor,
+    hessian: np.ndarray,
+    errors: np.ndarray,
+    x: np.ndarray,
+    a: float,
+    relative_error: float,
+    sign: int,
+) -> Factor | None:
+    """Return the factor of a Hessian to which a x x' was added, or taken from, by the formula of Sherman and Morrison.
+
+    In exact arithmetic that would change the inverse of B by exactly this; docs/certificates.md proves what is lost.
+
+    Parameters
+    ----------
+    factor : Factor
+        Before.
+    hessian, errors : ndarray
+        After, as in `factorise`.
+    x : ndarray of shape (n,)
+        Exact.
+    a : float
+        At least 0, and off by at most `relative_error` times its value.
+    relative_error : float
+        As said.
+    sign : {1, -1}
+        Added or taken away.
+
+    Returns
+    -------
+    factor : Factor or None
+        None where so little would be proved that another factorisation is better.
+    """
+    n = len(x)
+    y, of_y = factor.inverse @ x, (n + 2) * _U * (factor.magnitudes @ np.abs(x))
+    size = np.abs(y)
+    tau, of_tau = float(x @ y), float(np.abs(x) @ (of_y + (n + 2) * _U * size)) * _SLACK
+    rho = a * (1 + relative_error) * (tau + of_tau) / (1 - factor.doubt) * _SLACK
+    if not (rho < 0.5 and factor.doubt < _MOST_KEPT_DOUBT):
+        return None
+    left = 1 - rho if sign < 0 else 1.0
+    eta = (factor.doubt / (1 - factor.doubt) + relative_error * rho) / left * _SLACK
+
+    gain = a / (1 + sign * a * tau)
+    inverse = factor.inverse - sign * np.multiply.outer(gain * y, y)
+    inverse = (inverse + inverse.T) / 2
+    magnitudes = np.abs(inverse)
+    diagonal = hessian.diagonal()
+    if not ((diagonal > _SMALLEST) & (diagonal < _LARGEST)).all():
+        return None
+    units = np.ldexp(1.0, -np.rint(np.log2(diagonal) / 2).astype(np.int64))
+    roots = np.sqrt(errors)
+    weights = np.abs(hessian) @ units + roots * (roots @ units)  # |H| 1, in balanced coordinates
+    of_gain = 2 * a * of_tau / left + 8 * _U
+    off = gain * (of_y * (size @ weights) + size * (of_y @ weights) + of_y * (of_y @ weights))
+    off += (of_gain * gain + 4 * _U * gain) * size * (size @ weights) + 4 * _U * (magnitudes @ weights)
+    theta = float((off / units).max()) * 1.01
+    doubt = (eta / (1 - eta) + theta) * _SLACK
+    if not doubt < _MOST_KEPT_DOUBT:
+        return None
+    ends = np.sqrt(np.maximum(inverse.diagonal(), 0.0)) * _SLACK
+    return Factor(inverse, magnitudes, ends, doubt, float(np.sqrt(magnitudes.sum())) * _SLACK)
+
+
 def _untrusted_inverse(balanced: np.ndarray) -> np.ndarray | None:
     for ridge in _RIDGES:
         lower, failed = dpotrf(balanced + ridge * np.eye(len(balanced)), lower=True)
@@ -152,7 +218,9 @@ class Bound:
     noise: float
 
 
-def bound_distance(factor: Factor, gradient: np.ndarray, errors: np.ndarray, lo: float, hi: float) -> Bound:
+def bound_distance(
+    factor: Factor, gradient: np.ndarray, errors: np.ndarray, lo: float, hi: float, bend: float = 1.0
+) -> Bound:
     """Bound the distance from the minimum.
 
     Parameters
@@ -163,19 +231,21 @@ def bound_distance(factor: Factor, gradient: np.ndarray, errors: np.ndarray, lo:
         g, and how far each entry may be off.
     lo, hi : float
         The Hessian at v on the live rows is between lo and hi times the one that `factor` was computed of.
+    bend : float
+        b: curvatures of rows change by no more than exp of b times the change of their scores.
     """
     norm, noise = factor.norm(gradient), factor.norm_of_errors(errors)
     step, rounding = factor.step(gradient)
     from_errors = factor.magnitudes @ errors * _SLACK
     nothing = Bound(step, np.full(len(step), np.inf), from_errors, norm + noise, noise)
-    if not factor.doubt < _MOST_DOUBT:
+    if not factor.doubt < MOST_DOUBT:
         return nothing
     lo, hi = lo * (1 - factor.doubt), hi * (1 + factor.doubt)
     nu = (norm + noise) / np.sqrt(lo) * _SLACK
-    reach = factor.leverage / np.sqrt(lo) * _SLACK * nu  # h nu
+    reach = bend * factor.leverage / np.sqrt(lo) * _SLACK * nu  # b h nu
     if not reach < _MOST_REACH:
         return nothing
     kappa = max(1 / lo - 1, 1 - 1 / hi)
-    bend = -np.log1p(-reach) * _SLACK  # h D
-    rest = kappa * (norm + noise) + np.expm1(bend) * nu / np.sqrt(lo)
+    change = -np.log1p(-reach) * _SLACK  # b h D
+    rest = kappa * (norm + noise) + np.expm1(change) * nu / np.sqrt(lo)
     return Bound(step, (from_errors + rounding + factor.roots * rest) * _SLACK, from_errors, nu, noise)

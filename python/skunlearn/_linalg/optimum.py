@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from skunlearn._linalg.certificate import Bound, Factor, bound_distance, factorise
+from skunlearn._linalg.certificate import MOST_DOUBT, Bound, Factor, bound_distance, factorise, update_factor
 from skunlearn._linalg.likelihood import Likelihood
 
 __all__ = ["LATTICE_LOG2", "Anchor", "NoMinimumError", "Search", "round_to_lattice"]
@@ -57,12 +57,41 @@ class Anchor:
     errors: np.ndarray
     factor: Factor | None = None
 
-    def change(self, curvature: np.ndarray, relative_error: float, sign: int) -> None:
-        """Add what rows add to the Hessian, or take it away."""
+    def change(
+        self,
+        curvature: np.ndarray,
+        relative_error: float,
+        sign: int,
+        row: tuple[np.ndarray, float] | None = None,
+    ) -> None:
+        """Add what rows add to the Hessian, or take it away.
+
+        Parameters
+        ----------
+        curvature : ndarray of shape (n, n)
+            Of all of the rows.
+        relative_error : float
+            No entry j, k of it is off by more than this times the root of the product of its entries j, j and k, k.
+        sign : {1, -1}
+            Whether they come or go.
+        row : tuple of (ndarray of shape (n,), float), default=None
+            x and a, where curvature is a x x': the factor is then kept.
+        """
         before = self.hessian.diagonal()
         self.hessian = self.hessian + sign * curvature
         of_sum = 2 * _U * np.maximum(np.abs(before), np.abs(self.hessian.diagonal()))
         self.errors = self.errors + relative_error * curvature.diagonal() + of_sum
+        if self.factor is not None:
+            factor, self.factor = self.factor, None
+            if row is not None:
+                self.factor = update_factor(factor, self.hessian, self.errors, *row, relative_error, sign)
+
+    def move_penalty(self, change: np.ndarray) -> None:
+        """Add to the diagonal what penalties have changed by, rounded once."""
+        before = self.hessian.diagonal().copy()
+        self.hessian = self.hessian + np.diag(change)
+        largest = np.maximum(np.abs(before), np.abs(self.hessian.diagonal()))
+        self.errors = self.errors + 2 * _U * (largest + np.abs(change))
         self.factor = None
 
 
@@ -81,8 +110,29 @@ class Search:
     likelihood: Likelihood
     drift: float = 0.0
     n_passes: int = 0
+    n_tight_passes: int = 0
     n_precise_passes: int = 0
     n_factors: int = 0
+    gradient: np.ndarray | None = None
+    _change: tuple[np.ndarray, np.ndarray, float] | None = None
+    _is_tight: bool = False
+
+    @property
+    def level(self) -> str:
+        """The most accurate kind of pass that was made."""
+        return "double_doubles" if self.n_precise_passes else "tight_passes" if self.n_tight_passes else "passes"
+
+    def start(self, v: np.ndarray, anchor: Anchor | None, gradient: np.ndarray | None) -> np.ndarray:
+        """Return the point one step from v, where the gradient is about `gradient`, or v if the step is not short."""
+        if anchor is None or gradient is None:
+            return v
+        factor = self._factorise(anchor)
+        if factor is None or not factor.doubt < MOST_DOUBT:
+            return v
+        used = self.likelihood.used
+        step, _ = factor.step(gradient.ravel()[used])
+        is_near = float(gradient.ravel()[used] @ step) < _NEAR**2
+        return _spread(-step, v, used) if is_near else v
 
     def locate(self, v: np.ndarray, anchor: Anchor | None) -> tuple[np.ndarray, np.ndarray, Anchor]:
         """Return the point of the lattice next to the minimum, a point near the minimum, and the anchor in use.
@@ -98,7 +148,7 @@ class Search:
         most_drift = _MOST_DRIFT_AT_FIRST if anchor is None else _MOST_DRIFT
         before, step_share, last = np.inf, 1.0, None
         for _ in range(_MOST_STEPS):
-            gradient, errors, loss = self._pass(v)
+            gradient, errors, loss = self._pass(v, anchor)
             if last is not None and not loss <= last[1] + 1e-12 * abs(last[1]) and step_share > 2.0**-40:
                 step_share /= 2
                 v = last[0] - step_share * last[2]
@@ -109,10 +159,13 @@ class Search:
             ready = round_to_lattice(_spread(-bound.step, v, used), _spread(bound.radii, 0 * v, used))
             if ready is not None:
                 return ready, v, anchor
-            if self._only_errors_hinder(bound, before):
-                return self._locate_precisely(v, anchor)
             step = _spread(bound.step, 0 * v, used)
-            last = (v, loss, step) if bound.decrement > _NEAR else None
+            if self._only_errors_hinder(bound, before):
+                if self._is_tight or not self.likelihood.has_tight_pass:
+                    return self._locate_precisely(v, anchor)
+                self._is_tight, v, before, last = True, v - step, np.inf, None
+                continue
+            last = (v, loss, step) if self._is_far(bound, loss) else None
             v, before, step_share = v - step, bound.decrement, 1.0
             if not np.abs(v).max() < _LARGEST:
                 break
@@ -130,7 +183,8 @@ class Search:
                 [Fraction(h) + Fraction(rest) for h, rest in zip(high.tolist(), low.tolist(), strict=True)]
             )
             gradient, errors = self.likelihood.precise_gradient(high.reshape(v.shape), low.reshape(v.shape))
-            rounded = gradient.ravel()[used].astype(np.float64)
+            self.gradient = gradient.astype(np.float64)
+            rounded = self.gradient.ravel()[used]
             errors = errors.ravel()[used] + 2 * _U * np.abs(rounded)
             anchor, bound = self._bound(high.reshape(v.shape), anchor, rounded, errors, np.inf, _MOST_DRIFT)
             centre[used] -= np.array([Fraction(x) for x in bound.step.tolist()], dtype=object)
@@ -141,9 +195,17 @@ class Search:
                 return ready.reshape(v.shape), high.reshape(v.shape), anchor
         raise NoMinimumError
 
-    def _pass(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        self.n_passes += 1
-        return self.likelihood.gradient(v)
+    def _pass(self, v: np.ndarray, anchor: Anchor | None) -> tuple[np.ndarray, np.ndarray, float]:
+        self.n_passes += not self._is_tight
+        self.n_tight_passes += self._is_tight
+        since = v if anchor is None else anchor.v
+        gradient, errors, loss, change = self.likelihood.gradient_and_change(v, since, tight=self._is_tight)
+        self.gradient, self._change = gradient, (v, since, change)
+        return gradient, errors, loss
+
+    def _is_far(self, bound: Bound, loss: float) -> bool:
+        """Whether a full step may be too long, so that the loss is to say."""
+        return bound.decrement > _NEAR
 
     @staticmethod
     def _only_errors_hinder(bound: Bound, before: float) -> bool:
@@ -174,12 +236,15 @@ class Search:
     def _bound_by(self, anchor: Anchor, v: np.ndarray, gradient: np.ndarray, errors: np.ndarray) -> Bound:
         assert anchor.factor is not None
         drift = self._drift(v, anchor)
-        return bound_distance(anchor.factor, gradient, errors, np.exp(-drift), np.exp(drift))
+        return bound_distance(anchor.factor, gradient, errors, np.exp(-drift), np.exp(drift), self.likelihood.bend)
 
     def _drift(self, v: np.ndarray, anchor: Anchor) -> float:
         """Bound |log| of the ratio of the curvatures of a row here and in the anchor."""
         # The last term is for a v that stands for itself and a low part of at most half an ulp.
-        return self.drift + _score_change(v - anchor.v) + 2.0**-50 * float(np.abs(v).sum())
+        change = _score_change(v - anchor.v)
+        if self._change is not None and self._change[1] is anchor.v:  # what a pass measured, and the way from there
+            change = min(change, self._change[2] + _score_change(v - self._change[0]))
+        return self.drift + self.likelihood.bend * (change + 2.0**-50 * float(np.abs(v).sum()))
 
     def _anchor_at(self, v: np.ndarray) -> Anchor:
         self.n_factors += 1

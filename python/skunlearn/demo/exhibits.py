@@ -15,7 +15,17 @@ from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, Quadrati
 from skunlearn.ensemble import ExtraTreesClassifier, IsolationForest, RandomForestClassifier, RandomForestRegressor
 from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.impute import SimpleImputer
-from skunlearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from skunlearn.linear_model import (
+    GammaRegressor,
+    HuberRegressor,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    RidgeClassifier,
+    RidgeCV,
+    TweedieRegressor,
+)
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid
 from skunlearn.pipeline import make_pipeline
@@ -30,6 +40,7 @@ from skunlearn.preprocessing import (
     StandardScaler,
 )
 from skunlearn.sharded import SISAClassifier
+from skunlearn.svm import LinearSVC
 
 __all__ = ["EXHIBITS", "Exhibit"]
 
@@ -122,6 +133,11 @@ EXHIBITS = (
     Exhibit(RidgeCV(cv=5, random_state=0), "diabetes", diabetes),
     Exhibit(RidgeClassifier(class_weight="balanced"), "breast cancer", breast_cancer),
     Exhibit(LogisticRegression(), "breast_cancer", breast_cancer),
+    Exhibit(PoissonRegressor(), "diabetes", diabetes),
+    Exhibit(GammaRegressor(), "diabetes", diabetes),
+    Exhibit(TweedieRegressor(power=1.5), "diabetes", diabetes),
+    Exhibit(HuberRegressor(scale=50.0), "diabetes", diabetes),
+    Exhibit(LinearSVC(), "breast cancer", breast_cancer),
     Exhibit(LinearRegression(), "generated", generated_numbers, n_single=1000, n_refits=5),
     Exhibit(LinearDiscriminantAnalysis(), "digits", digits),
     Exhibit(QuadraticDiscriminantAnalysis(reg_param=0.1), "digits", digits),

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from skunlearn._lattice_core import squares_of_columns
 from skunlearn._linalg.likelihood import LabelledRows, Likelihood
 from skunlearn._linalg.optimum import NoMinimumError
 from skunlearn._linalg.removal import Descent, RemovalAnchor, Settled
 from skunlearn._linalg.scales import ColumnScales
-from skunlearn.exceptions import NoiseWarning, ReleaseBudgetError, ReleaseBudgetWarning
-from skunlearn.linear_model._logistic_core import LogisticCore, labelled_rows, squares_of_columns
+from skunlearn.exceptions import NoiseWarning, ReleaseBudgetError, ReleaseBudgetWarning, SkunlearnError
+from skunlearn.linear_model._logistic_core import LogisticCore, LogisticFamily, labelled_rows
 from skunlearn.live import Owner
 from skunlearn.privacy import Ledger, draw_noise, max_distance
 from skunlearn.rows import RowBlock
@@ -128,15 +129,12 @@ class CertifiedCore(LogisticCore):
         return self._is_settled
 
     def _settle(self, owner: Owner) -> None:
-        codes, _ = owner.codes.classes()
-        codes = codes[owner.codes.n_effective[codes] > 0]
-        if len(codes) < 2:
-            self._give_up(self._too_few_classes(len(codes)))
+        try:
+            family = self._family(owner)
+        except SkunlearnError as problem:
+            self._give_up(problem)
             return
-        factors = self._class_factors(owner, codes)
-        if not np.isfinite(factors).all():
-            self._give_up(self._no_minimum())
-            return
+        codes, factors = family.codes, family.factors
         if self._frame is not None and not np.array_equal(self._frame.codes, codes):
             self._clear()
         try:
@@ -161,7 +159,8 @@ class CertifiedCore(LogisticCore):
         scales = ColumnScales(self._n_features)
         for block in owner.effective_blocks():
             scales.learn(block.X)
-        unit = self._likelihood(lambda: iter(()), 0, len(codes), scales.exponents)
+        self._norms_squared = None
+        unit = self._objective(codes, factors, scales.exponents, lambda: iter(()), 0)
         parts = [squares_of_columns(unit.scaled(block.X)) for block in owner.effective_blocks()]
         self._norms_squared = np.sum(parts, axis=0)
         self._frame = _Frame(codes, factors, scales.exponents, unit)
@@ -192,7 +191,9 @@ class CertifiedCore(LogisticCore):
                 return
             if v is not None and np.abs(v - anchor.v).sum() < 1.0:
                 start = v
-        likelihood = self._likelihood(self._passes(owner, codes, factors), self._n_rows(owner), len(codes), frame.exponents)
+        likelihood = self._objective(
+            codes, factors, frame.exponents, self._passes(owner, codes, factors), self._n_rows(owner)
+        )
         descent = Descent(likelihood, np.broadcast_to(units, likelihood.shape).ravel()[used])
         if anchor is not None:
             settled = descent.settle(start, anchor, ratios, target, target)
@@ -206,6 +207,15 @@ class CertifiedCore(LogisticCore):
         n_groups = len(codes) if is_balanced and len(self._secret) == 1 else 1
         anchor = RemovalAnchor.with_sums(likelihood, settled.v, descent.units, n_groups)
         self._removal, frame.factors = anchor or settled.anchor, factors
+
+    def _objective(
+        self, codes: np.ndarray, factors: np.ndarray, exponents: np.ndarray, blocks: Any, n_rows: int
+    ) -> Likelihood:
+        """Return the objective; errors of its gradients are proved where the norms of columns are known."""
+        family = LogisticFamily(codes, factors, self._params, self._n_features)
+        return family.likelihood(
+            0, blocks=blocks, n_rows=n_rows, exponents=exponents, column_norms=self._column_norms()
+        )
 
     def _accept(self, settled: Settled) -> None:
         self._secret, self._distance = settled.v, settled.distance

@@ -20,11 +20,18 @@ from skunlearn.live import Owner
 from skunlearn.rows import RowStore, as_native
 from skunlearn.utils._sklearn_compat import Interval, StrOptions, fit_context, validate_data
 
-__all__ = ["LogisticRegression"]
+__all__ = ["LogisticRegression", "refuse_class_weights"]
 
 _OWN_PARAMETERS = frozenset(
     {
-        "classes", "guarantee", "epsilon", "delta", "noise_scale", "n_releases", "on_budget", "feature_scale",
+        "classes",
+        "guarantee",
+        "epsilon",
+        "delta",
+        "noise_scale",
+        "n_releases",
+        "on_budget",
+        "feature_scale",
         "noise_random_state",
         "clip_norm",
     }
@@ -458,14 +465,7 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
                 f"{type(self).__name__} offers no L1 penalty. Nothing was changed. Its optimum is not smooth, and the "
                 "proof of the published coefficients does not hold; use l1_ratio=0."
             )
-        if isinstance(params["class_weight"], dict):
-            weights = list(params["class_weight"].values())
-            n_wrong = sum(not (isinstance(weight, Real) and 0 <= float(weight) < np.inf) for weight in weights)
-            if n_wrong:
-                raise ValueError(
-                    f"{n_wrong} of {len(weights)} entries of class_weight are no finite numbers of at least 0. Nothing "
-                    "was changed. With a negative weight the likelihood has no maximum."
-                )
+        refuse_class_weights(params["class_weight"])
 
     def _check_X(self, estimator: Any, X: Any, **options: Any) -> Any:
         checked = validate_data(estimator, X, accept_sparse="csr", dtype=(np.float64, np.float32), **options)
@@ -587,3 +587,16 @@ def _state_of(owner: Owner, coef: np.ndarray, intercept: np.ndarray) -> Logistic
 def _without_penalty(params: dict[str, Any]) -> dict[str, Any]:
     """Return parameters where C alone says how strong the penalty is."""
     return {**params, "C": np.inf} if params["penalty"] is None else params
+
+
+def refuse_class_weights(class_weight: Any) -> None:
+    """Refuse a dict of weights that are not finite numbers of at least 0."""
+    if not isinstance(class_weight, dict):
+        return
+    weights = list(class_weight.values())
+    n_wrong = sum(not (isinstance(weight, Real) and 0 <= float(weight) < np.inf) for weight in weights)
+    if n_wrong:
+        raise ValueError(
+            f"{n_wrong} of {len(weights)} entries of class_weight are no finite numbers of at least 0. Nothing was "
+            "changed. With a negative weight the objective has no optimum."
+        )

@@ -171,6 +171,7 @@ class _Pools:
         self.labels = {kind: (labels * 2)[: max(least, 3)] for kind, labels in self.labels.items()}
         self.is_classifier = get_tags(estimator).estimator_type == "classifier"
         self.needs_target = get_tags(estimator).target_tags.required
+        self.least_target = 0.5 if get_tags(estimator).target_tags.positive_only else 0.0
         self.weights = weight_pool(estimator)
 
 
@@ -316,7 +317,9 @@ class _History:
     def _targets(self, rows: dict[Any, Row]) -> np.ndarray | None:
         if self.pools.is_classifier:
             return np.array([self.labels[row.label] for row in rows.values()], dtype=np.array(self.labels).dtype)
-        return np.array([0.5 * row.label for row in rows.values()]) if self.pools.needs_target else None
+        if not self.pools.needs_target:
+            return None
+        return np.array([0.5 * row.label + self.pools.least_target for row in rows.values()])
 
     def ids_at(self, places: list[int]) -> list[Any]:
         """Return live ids by their places, counted round and round."""

@@ -50,7 +50,7 @@ _PREDICTIONS = (
     "score_samples",
 )
 #: Follow insertion order as in scikit-learn, and so stand outside the digest.
-POSITIONAL_ATTRIBUTES = frozenset({"labels_", "core_sample_indices_"})
+POSITIONAL_ATTRIBUTES = frozenset({"labels_", "core_sample_indices_", "outliers_"})
 #: Says what was done last, which is history on purpose.
 _HISTORICAL_ATTRIBUTES = frozenset({"forget_report_", "ledger_"})
 #: Are shown with noise by models that are certified: every version of every model has its own.

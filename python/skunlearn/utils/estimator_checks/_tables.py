@@ -229,7 +229,7 @@ def determining_table(estimator: Any, like: Table) -> Table:
     if y is not None and y.dtype.kind in "Uib":
         y = np.resize(label_pool(estimator, {"U": "str", "i": "int", "b": "bool"}[y.dtype.kind]), n)
     elif y is not None:
-        y = np.resize([0.0, 1.0, -1.0], n)
+        y = np.resize([0.5, 1.0, 2.0] if get_tags(estimator).target_tags.positive_only else [0.0, 1.0, -1.0], n)
     ids: Ids = [f"other-{i}" for i in range(n)] if isinstance(like.sample_ids, list) else np.arange(n, dtype=np.int64)
     subjects: Ids | None = None if like.subject_ids is None else np.arange(n, dtype=np.int64)
     if isinstance(like.subject_ids, list):
@@ -296,5 +296,5 @@ def _targets(estimator: Any, n: int, rng: np.random.Generator, kind: str) -> np.
         y[: min(n, len(labels))] = np.arange(min(n, len(labels)))  # the last class has one row
         return np.array(labels)[rng.permutation(y)]
     if tags.estimator_type == "regressor" or tags.target_tags.required:
-        return rng.choice([-1.5, 0.0, 0.1, 1e6], size=n)
+        return rng.choice([0.3, 1.0, 0.1, 1e6] if tags.target_tags.positive_only else [-1.5, 0.0, 0.1, 1e6], size=n)
     return None
