@@ -8,6 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.stats
+from _unlearn_native._native import discrete_gaussian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -257,3 +258,14 @@ def test_discrete_noise_is_a_rounded_gaussian():
     assert all(distance < mpmath.mpf(scale) ** -4 / 40 for scale, distance in distances.items())
     assert distances[8] > mpmath.mpf(8) ** -4 / 4000
     assert mpmath.mpf(2) ** -80 / 40 < mpmath.mpf(2) ** -85
+
+
+@pytest.mark.parametrize(
+    ("scale", "steps"), [(1.0, 2**20 + 1), (1 + 2.0**-21, 2**20 + 1), (1 + 2.0**-20 - 2.0**-50, 2**20 + 2)]
+)
+def test_the_scale_in_steps_makes_up_for_the_rounding(scale, steps):
+    """It is the least integer whose square exceeds that of the asked scale by 1/12 of a step squared."""
+    noise, _ = draw_noise(64, scale, np.random.default_rng(0))
+
+    assert (noise == discrete_gaussian(64, steps, np.random.default_rng(0).bytes(32))).all()
+    assert (noise != discrete_gaussian(64, steps - 1, np.random.default_rng(0).bytes(32))).any()

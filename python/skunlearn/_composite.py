@@ -170,7 +170,14 @@ class Part:
         if self.rows is None or not _is_like(self.rows, schema):
             self.core, self.rows = None, schema
         if self.core is None:
-            self.core = self.step._make_core(self.params, schema)
+            core = self.step._make_core(self.params, schema)
+            if core.draws_at_reads:
+                raise ForeignStepError(
+                    f"{type(self.step).__name__} with a certified guarantee cannot be a step yet: a composite derives "
+                    "its steps anew, and would publish one version under several draws of noise. Nothing was changed. "
+                    'Use guarantee="exact" there, or transform the rows before.'
+                )
+            self.core = core
         if schema.columns is not None:
             self._check_takes_tables(view)
         try:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from likelihood_oracle import csr_rows, likelihood_of
 
 #: A nightly run has 100,000.
-N_PROBLEMS = max(1, int(os.environ.get("SKUNLEARN_OPERATIONS", 1500)) // 5)
+N_PROBLEMS = max(1, int(os.environ.get("SKUNLEARN_OPERATIONS", 1000)) // 5)
 NO_GROUPS = np.zeros(0)
 
 
@@ -190,7 +190,6 @@ def test_the_bound_without_a_pass_is_never_below_the_distance(record_property):
     assert len(shares) > N_PROBLEMS / 4
     for name, number in (("median", np.median(shares)), ("p99", np.quantile(shares, 0.99)), ("refused", n_refused)):
         record_property(name, float(number))
-        print(name, number, end=" ")
     assert np.median(shares) < 10
 
 
@@ -259,7 +258,7 @@ def test_eigenvalues_are_bounded_closely():
         assert truth <= largest_eigenvalue(factor, units) <= 1.1 * truth
         other = hessian - 0.3 * np.outer(root[0], root[0]) / (root[0] @ np.linalg.solve(hessian, root[0]))
         doubt = spectral_doubt(factor, other, np.zeros(n))
-        assert doubt + 1e-12 >= 0.3 and doubt < 0.31
+        assert 0.3 - 1e-12 <= doubt < 0.31
 
 
 # --- sabotage: the bound stays true, or nothing is proved -------------------------------------------------------------
@@ -349,6 +348,6 @@ def test_a_factor_that_lies_about_itself_is_caught():
         anchor.factor = Factor(
             anchor.factor.inverse * 0.01, anchor.factor.magnitudes * 0.01, anchor.factor.roots * 0.1, 0.0, 1e-3
         )
-        anchor.largest *= 0.01
+        anchor._largest = 0.01 * anchor.largest
 
     assert sabotaged(flatter) < 1

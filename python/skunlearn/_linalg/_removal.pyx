@@ -87,7 +87,7 @@ def slopes(
 ):
     """Write what rows of the logistic loss contribute at v."""
     cdef Py_ssize_t i, j, p = v.shape[0]
-    cdef double z, size, tail, low, high, wrong, right, error, variance
+    cdef double z, size, tail, low, high, wrong, error, variance
     with nogil:
         for i in range(values.shape[0]):
             z = dot(&values[i, 0], &v[0], p)
@@ -96,7 +96,7 @@ def slopes(
                 size += fabs(values[i, j] * v[j])
             tail = exp(-fabs(z))
             low, high = tail / (1.0 + tail), 1.0 / (1.0 + tail)
-            wrong, right = (low, high) if (z > 0) == (labels[i] == 1) else (high, low)
+            wrong = low if (z > 0) == (labels[i] == 1) else high
             variance = low * high
             error = 1.01 * expm1(fmin((p + 8) * U * size, 700.0))
             out[0, i] = -weight[i] * wrong if labels[i] == 1 else weight[i] * wrong
@@ -285,7 +285,7 @@ cdef double one_bound(
     r = fmin(b * h * norm_q, b * reach * SLACK)
     if not r < 30.0:
         return 1e300
-    # Lemmas 4 and 2.
+    # Lemmas 4 and 5.
     nu = linear + ((expm1(r) - r) / r if r > 1e-8 else r) * norm_q * SLACK
     gamma1 = gamma_of(nu, r, b * h, metric)
     if gamma1 <= target or not has_remainders:
@@ -317,7 +317,7 @@ cdef double peak_size(const double* peaks, const double* q, Py_ssize_t n) noexce
 
 
 cdef double gamma_of(double nu, double r, double h, double metric) noexcept nogil:
-    """Lemma 2: the distance, in units; h is that of the loss whose curvature changes by exp."""
+    """Lemma 5: the distance, in units; h is that of the loss whose curvature changes by exp."""
     cdef double u = h * exp(r) * nu * SLACK
     if not u < 1.0:
         return 1e300

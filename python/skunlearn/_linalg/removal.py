@@ -26,6 +26,7 @@ from skunlearn._linalg import _removal as kernels
 from skunlearn._linalg.certificate import Factor, factorise
 from skunlearn._linalg.likelihood import LabelledRows, Likelihood, wipe
 from skunlearn._linalg.optimum import NoMinimumError
+from skunlearn.rows import CsrRows
 
 __all__ = ["Descent", "RemovalAnchor", "Settled", "largest_eigenvalue"]
 
@@ -80,12 +81,8 @@ class RemovalAnchor:
         Diagonal of T.
     factor : Factor
         B, measured on the rows that were live then.
-    largest : float
-        At least the largest eigenvalue of T B T.
-    leverage : float
-        At least |x|_B of every live row, or of the differences that its scores have between classes.
     state : ndarray of shape (4,)
-        lo, hi, the leverage, the number of changes.
+        lo, hi, at least |x|_B of every live row (with several classes, of x here and -x there), the number of changes.
     sums, vectors : ndarray or None
         As `_removal` wants them; None where every read takes a pass. Of one group of rows that has the penalties in it,
         or of one a class, and a last one for the penalties.
@@ -101,7 +98,6 @@ class RemovalAnchor:
     used: np.ndarray
     units: np.ndarray
     factor: Factor
-    largest: float
     state: np.ndarray
     n_rows: int
     sums: np.ndarray | None = None
@@ -111,6 +107,17 @@ class RemovalAnchor:
     n_passes: int = 0
     n_changed: int = 0
     last_measured: float = 1.0
+    _largest: float | None = None
+    _point: np.ndarray | None = None
+    _scale: np.ndarray | None = None
+    _rounding: float = 0.0
+
+    @property
+    def largest(self) -> float:
+        """At least the largest eigenvalue of T B T."""
+        if self._largest is None:
+            self._largest = largest_eigenvalue(self.factor, self.units)
+        return self._largest
 
     # --- made --------------------------------------------------------------------------------------------------------
 
@@ -126,8 +133,7 @@ class RemovalAnchor:
         state = np.array([1 - factor.doubt, 1 + factor.doubt, factor.leverage, 0.0])
         if likelihood.shape[0] > 1:  # scores of classes relative to one another: x here and -x there
             state[2] *= 2
-        largest = largest_eigenvalue(factor, units)
-        anchor = cls(v.copy(), used, units, factor, largest, state, likelihood.n_rows)
+        anchor = cls(v.copy(), used, units, factor, state, likelihood.n_rows)
         anchor.last_measured = state[0]
         return anchor
 
@@ -135,7 +141,7 @@ class RemovalAnchor:
     def with_sums(
         cls, likelihood: Likelihood, v: np.ndarray, units: np.ndarray, n_groups: int
     ) -> "RemovalAnchor | None":
-        """Return an anchor that can do without passes, for two classes, in `n_groups` groups of rows by their labels."""
+        """Return an anchor that can do without passes, of two classes, in groups of rows by their labels."""
         anchor = cls.at(likelihood, v, units)
         if anchor is None or likelihood.shape[0] > 1:
             return anchor
@@ -153,7 +159,9 @@ class RemovalAnchor:
             for values, labels, weight in _scaled_rows(likelihood, rows, used):
                 _, _, a, kappa = _contributions(values, labels, weight, point)
                 rights = values @ anchor.factor.inverse
-                reach = np.abs(values) @ anchor.factor.roots
+                sizes = np.abs(values)
+                reach = sizes @ anchor.factor.roots
+                wipe(sizes)
                 norms = np.einsum("ij,ij->i", values, rights) + (2 * p + 4) * _U * reach**2
                 norms = np.sqrt(np.maximum(norms, 0.0)) * _SLACK
                 toward = np.linalg.norm(rights * units, axis=1) * _SLACK + (p + 2) * _U * reach * of_units
@@ -162,8 +170,12 @@ class RemovalAnchor:
                     chosen = labels == group if n_groups > 1 else slice(None)
                     some = values[chosen]
                     for number, factors in enumerate((a, kappa * norms * _SLACK, kappa * toward * _SLACK)):
-                        sums[group, number] += some.T @ (some * factors[chosen, None])
+                        weighted = some * factors[chosen, None]
+                        sums[group, number] += some.T @ weighted
+                        wipe(weighted)
                     anchor.peak_weights[group] += weight[chosen].sum() * _SLACK
+                    if n_groups > 1:
+                        wipe(some)
                 wipe(values)
                 wipe(rights)
         for group in range(n_groups):
@@ -190,9 +202,12 @@ class RemovalAnchor:
             self._change_range(likelihood, rows, sign)
             return
         assert self.vectors is not None
-        for values, labels, weight in _scaled_rows(likelihood, rows, self.used):
-            contributions = _contributions(values, labels, weight, self.v.ravel()[self.used])
-            groups = labels if len(self.sums) > 1 else np.zeros_like(labels)
+        if self._point is None:
+            self._point = self.v.ravel()[self.used]
+            self._scale = likelihood.scale if self.used.all() else None
+        for values, labels, weight in self._values(likelihood, rows):
+            contributions = _contributions(values, labels, weight, self._point)
+            groups = labels if len(self.sums) > 1 else np.zeros(len(labels), dtype=np.int32)
             kernels.change(
                 values,
                 groups,
@@ -210,6 +225,16 @@ class RemovalAnchor:
             if sign > 0:
                 self.peak_weights += np.bincount(groups, weight, minlength=len(self.peak_weights)) * _SLACK
             wipe(values)
+
+    def _values(self, likelihood: Likelihood, rows: LabelledRows) -> Iterator[tuple[np.ndarray, ...]]:
+        """Yield scaled rows; a few dense ones without detours."""
+        if self._scale is None or isinstance(rows.X, CsrRows) or len(rows.labels) > _BLOCK_ROWS:
+            yield from _scaled_rows(likelihood, rows, self.used)
+            return
+        values = np.empty((len(rows.labels), len(self.units)))
+        np.multiply(rows.X, self._scale, out=values[:, :-1])
+        values[:, -1] = 1.0
+        yield values, rows.labels, rows.weight
 
     def _change_range(self, likelihood: Likelihood, rows: LabelledRows, sign: int) -> None:
         """Bound what rows do to lo and hi: the curvature of a row of classes is at most diag(shares) in x x'."""
@@ -239,7 +264,8 @@ class RemovalAnchor:
         if self.sums is None or self.vectors is None:
             return np.inf, None
         sums, vectors = self._combined(ratios)
-        self._measure_range(sums[0], vectors[2], ratios)
+        if self.state[0] < _LOW:
+            self._measure_range(sums[0], vectors[2], ratios)
         lo, hi = self._range(ratios)
         p = len(self.units)
         q = np.empty(p)
@@ -261,15 +287,19 @@ class RemovalAnchor:
             target,
             False,
         )
-        if not np.isfinite(q).all():
+        reach = float(self.units @ np.abs(q))
+        if not reach < np.inf:
             return np.inf, None
         v = self.v.copy()
         v.ravel()[self.used] += q
-        distance += 2 * _U * float(self.units @ np.abs(v.ravel()[self.used]))
+        if not self._rounding:
+            self._rounding = 3 * _U * (float(self.units @ np.abs(self.v.ravel()[self.used])) + 2.0**-500)
+        distance += self._rounding + 3 * _U * reach
         return (distance if distance < 1e300 else np.inf), v
 
     def _combined(self, ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        assert self.sums is not None and self.vectors is not None
+        assert self.sums is not None
+        assert self.vectors is not None
         if len(self.sums) == 1:
             return self.sums[0], self.vectors[0]
         ratios = np.append(ratios, 1.0)
@@ -282,6 +312,8 @@ class RemovalAnchor:
 
     def _range(self, ratios: np.ndarray) -> tuple[float, float]:
         """Return lo and hi of the weights of now."""
+        if not len(ratios):
+            return self.state[0], self.state[1]
         low, high = min(1.0, float(ratios.min(initial=1.0))), max(1.0, float(ratios.max(initial=1.0)))
         return self.state[0] * low * (2 - _SLACK if low < 1 else 1), self.state[1] * high * (_SLACK if high > 1 else 1)
 
@@ -330,7 +362,7 @@ class RemovalAnchor:
         if not u < 0.9:
             return Measured(step, here, np.inf, nu, noise)
         long = np.sqrt(self.largest) * _SLACK
-        away = -np.log1p(-u) / reach * _SLACK
+        away = -np.log1p(-u) / reach * _SLACK if reach > 0 else nu
         here = min(here, long / root * away * _SLACK)
         kappa = max(1 / lo - 1, 1 - 1 / hi) * _SLACK
         rest = kappa * (norm + noise) + (1 / (1 - u) - 1) * _SLACK * nu / root
@@ -479,7 +511,7 @@ class Descent:
 
 
 def largest_eigenvalue(factor: Factor, units: np.ndarray) -> float:
-    """Return at least the largest eigenvalue of T B T, by a factor of Cholesky that is not trusted but multiplied out."""
+    """Return at least the largest eigenvalue of T B T, by a factor of Cholesky that is multiplied out, not trusted."""
     matrix = factor.inverse * units * units[:, None]
     n = len(matrix)
     plain = float((factor.magnitudes * units * units[:, None]).sum(axis=1).max()) * _SLACK

@@ -12,7 +12,7 @@ from skunlearn._linalg.likelihood import LabelledRows, Likelihood
 from skunlearn._linalg.optimum import NoMinimumError
 from skunlearn._linalg.removal import Descent, RemovalAnchor, Settled
 from skunlearn._linalg.scales import ColumnScales
-from skunlearn.exceptions import NoiseWarning, ReleaseBudgetError, ReleaseBudgetWarning, SkunlearnError
+from skunlearn.exceptions import CertificateError, NoiseWarning, ReleaseBudgetError, ReleaseBudgetWarning, SkunlearnError
 from skunlearn.linear_model._logistic_core import LogisticCore, LogisticFamily, labelled_rows
 from skunlearn.live import Owner
 from skunlearn.privacy import Ledger, draw_noise, max_distance
@@ -29,6 +29,7 @@ _POLISH = 2.0**-8
 _MOST_COORDINATES = 4000
 #: Noise of a score that is worth a warning.
 _LOUD = 0.05
+_NO_RATIOS = np.zeros(0)
 
 
 @dataclass(slots=True, eq=False)
@@ -43,12 +44,30 @@ class _Frame:
         Scales: every value that is or was live since is at most 1.
     likelihood : Likelihood
         For what rows are on their own; it makes no passes.
+    units : ndarray of shape (n_features + 1,)
+        What a coefficient of 1 in these coordinates is in units, in which distances are; the last of the intercept.
+    label_of : ndarray of int32
+        Labels by codes, -1 for codes without.
     """
 
     codes: np.ndarray
     factors: np.ndarray
     exponents: np.ndarray
     likelihood: Likelihood
+    units: np.ndarray
+    label_of: np.ndarray
+
+    def labelled(self, block: RowBlock) -> LabelledRows | None:
+        """Return rows with labels and with weights as in the anchor; None if a row has another class."""
+        assert block.y is not None
+        of_rows = block.y[:, 0].astype(np.intp)
+        if int(of_rows.max(initial=0)) >= len(self.label_of):
+            return None
+        labels = self.label_of[of_rows]
+        if int(labels.min(initial=0)) < 0:
+            return None
+        weight = self.factors[labels]
+        return LabelledRows(block.X, labels, weight if block.weight is None else weight * block.weight)
 
 
 class CertifiedCore(LogisticCore):
@@ -72,9 +91,10 @@ class CertifiedCore(LogisticCore):
 
     def __init__(self, model_name: str, params: dict[str, Any], n_features: int) -> None:
         self._noise_scale = float(params["noise_scale"])
+        if not 2.0**-200 <= self._noise_scale <= 2.0**200:
+            raise ValueError("noise_scale must be between 2**-200 and 2**200. Nothing was changed.")
         self.max_distance = max_distance(params["epsilon"], params["delta"], self._noise_scale, params["n_releases"])
-        given = params["feature_scale"]
-        self.feature_scale = np.ones(n_features) if given is None else np.broadcast_to(given, n_features).astype(float)
+        self.feature_scale = _checked_scale(params["feature_scale"], n_features)
         self.ledger = Ledger()
         seed = params["noise_random_state"]
         self._coins = None if seed is None else np.random.default_rng(seed)
@@ -88,6 +108,7 @@ class CertifiedCore(LogisticCore):
         self._secret: np.ndarray | None = None
         self._is_settled = False
         self._distance = np.inf
+        self._target = 0.0
         self._problem = None
 
     # --- rows come and go --------------------------------------------------------------------------------------------
@@ -100,7 +121,7 @@ class CertifiedCore(LogisticCore):
         frame = self._frame
         if frame is None:
             return
-        rows = labelled_rows(block, frame.codes, frame.factors)
+        rows = frame.labelled(block)
         if rows is None or (sign > 0 and not self._takes(frame, block)):
             self._clear()
             return
@@ -129,6 +150,8 @@ class CertifiedCore(LogisticCore):
         return self._is_settled
 
     def _settle(self, owner: Owner) -> None:
+        if self._removal is not None and self._params["class_weight"] != "balanced" and self._settles_at_once(owner):
+            return
         try:
             family = self._family(owner)
         except SkunlearnError as problem:
@@ -151,6 +174,20 @@ class CertifiedCore(LogisticCore):
             self._give_up(self._no_minimum())
         self._is_settled = True
 
+    def _settles_at_once(self, owner: Owner) -> bool:
+        """Whether the anchor does, without a pass, where no class came or went."""
+        frame, anchor, present = self._frame, self._removal, owner.codes.n_effective
+        assert frame is not None
+        assert anchor is not None
+        if np.count_nonzero(present) != len(frame.codes) or not present[frame.codes].all():
+            return False
+        with np.errstate(all="ignore"):
+            distance, v = anchor.without_pass(_NO_RATIOS, self._target)
+        if v is None or not distance + self._rounding(v) <= self.max_distance:
+            return False
+        self._secret, self._distance, self._is_settled = v, distance, True
+        return True
+
     def _give_up(self, problem: Any) -> None:
         self._clear()
         self._problem, self._is_settled = problem, True
@@ -163,38 +200,42 @@ class CertifiedCore(LogisticCore):
         unit = self._objective(codes, factors, scales.exponents, lambda: iter(()), 0)
         parts = [squares_of_columns(unit.scaled(block.X)) for block in owner.effective_blocks()]
         self._norms_squared = np.sum(parts, axis=0)
-        self._frame = _Frame(codes, factors, scales.exponents, unit)
+        label_of = np.full(int(codes.max()) + 1, -1, dtype=np.int32)
+        label_of[codes] = np.arange(len(codes), dtype=np.int32)
+        units = np.append(np.ldexp(self.feature_scale, -scales.exponents), 1.0)
+        self._frame = _Frame(codes, factors, scales.exponents, unit, units, label_of)
         self._secret, self._removal = np.zeros(unit.shape), None
 
     def _find(self, owner: Owner, codes: np.ndarray, factors: np.ndarray) -> None:
         """Find a point that is near enough: without a look at the rows, by passes over them, or from a new anchor."""
         frame = self._frame
-        assert frame is not None and self._secret is not None
-        units = self._units(frame)
-        n_numbers = self._secret.size - (0 if self._params["fit_intercept"] else len(self._secret))
-        grid = 2.0 ** (np.floor(np.log2(self._noise_scale)) - 20)
-        rounding = np.sqrt(n_numbers) * grid + 8 * _U * float((np.abs(self._secret) * units).sum() + 1.0)
-        target = (self.max_distance - rounding) * (1 - 2.0**-20)
+        assert frame is not None
+        assert self._secret is not None
+        target = self._target = (self.max_distance - 2 * self._rounding(self._secret)) * (1 - 2.0**-20)
         if not target > 0:
             raise NoMinimumError
         used = frame.likelihood.used
+        if used.sum() > _MOST_COORDINATES:
+            raise CertificateError(
+                f"This {self._model_name} has {int(used.sum())} coefficients, and a certified guarantee is offered up "
+                f'to {_MOST_COORDINATES}. Use guarantee="exact", or fewer columns or classes.'
+            )
         if not used.any():
             self._distance = 0.0
             return
         is_balanced = self._params["class_weight"] == "balanced"
-        ratios = factors / frame.factors if is_balanced else np.zeros(0)
+        ratios = factors / frame.factors if is_balanced else _NO_RATIOS
         start, anchor = self._secret, self._removal
         if anchor is not None:
             self._distance, v = anchor.without_pass(ratios, target)
-            if v is not None and self._distance <= target:
+            if v is not None and self._distance + self._rounding(v) <= self.max_distance:
                 self._secret = v
                 return
             if v is not None and np.abs(v - anchor.v).sum() < 1.0:
                 start = v
-        likelihood = self._objective(
-            codes, factors, frame.exponents, self._passes(owner, codes, factors), self._n_rows(owner)
-        )
-        descent = Descent(likelihood, np.broadcast_to(units, likelihood.shape).ravel()[used])
+        passes = self._passes(owner, codes, factors)
+        likelihood = self._objective(codes, factors, frame.exponents, passes, self._n_rows(owner))
+        descent = Descent(likelihood, np.broadcast_to(frame.units, likelihood.shape).ravel()[used])
         if anchor is not None:
             settled = descent.settle(start, anchor, ratios, target, target)
             anchor.n_passes += settled.n_passes
@@ -202,7 +243,7 @@ class CertifiedCore(LogisticCore):
                 self._accept(settled)
                 return
             start = settled.v
-        settled = descent.settle(start, None, np.zeros(0), target, _POLISH * target)
+        settled = descent.settle(start, None, _NO_RATIOS, target, _POLISH * target)
         self._accept(settled)
         n_groups = len(codes) if is_balanced and len(self._secret) == 1 else 1
         anchor = RemovalAnchor.with_sums(likelihood, settled.v, descent.units, n_groups)
@@ -211,14 +252,22 @@ class CertifiedCore(LogisticCore):
     def _objective(
         self, codes: np.ndarray, factors: np.ndarray, exponents: np.ndarray, blocks: Any, n_rows: int
     ) -> Likelihood:
-        """Return the objective; errors of its gradients are proved where the norms of columns are known."""
         family = LogisticFamily(codes, factors, self._params, self._n_features)
         return family.likelihood(
             0, blocks=blocks, n_rows=n_rows, exponents=exponents, column_norms=self._column_norms()
         )
 
     def _accept(self, settled: Settled) -> None:
+        if not settled.distance + self._rounding(settled.v) <= self.max_distance:
+            raise NoMinimumError
         self._secret, self._distance = settled.v, settled.distance
+
+    def _rounding(self, v: np.ndarray) -> float:
+        """Return the distance that the way from a point to the grid of the noise costs; both worlds go it."""
+        assert self._frame is not None
+        n_numbers = v.size - (0 if self._params["fit_intercept"] else len(v))
+        grid = np.ldexp(1.0, np.frexp(self._noise_scale)[1] - 21)
+        return float(np.sqrt(n_numbers) * grid + 8 * _U * (np.abs(v) @ self._frame.units).sum()) * (1 + 2.0**-20)
 
     def _passes(self, owner: Owner, codes: np.ndarray, factors: np.ndarray) -> Any:
         def blocks() -> Iterator[LabelledRows]:
@@ -243,10 +292,6 @@ class CertifiedCore(LogisticCore):
     def _n_rows(owner: Owner) -> int:
         return int(owner.codes.n_effective.sum())
 
-    def _units(self, frame: _Frame) -> np.ndarray:
-        """Return the size in units of a coefficient of 1 in the coordinates of the frame; the last of the intercept."""
-        return np.append(np.ldexp(self.feature_scale, -frame.exponents), 1.0)
-
     # --- what is shown -----------------------------------------------------------------------------------------------
 
     def check_published(self, owner: Owner) -> None:
@@ -254,7 +299,7 @@ class CertifiedCore(LogisticCore):
         if self._problem is not None:
             raise self._problem
 
-    def publish(self, owner: Owner) -> tuple[np.ndarray, np.ndarray]:
+    def publish(self, owner: Owner) -> Any:
         """Draw a version: coefficients and intercepts of the classes with rows."""
         self.check_published(owner)
         coef, intercept = self.secret()
@@ -326,7 +371,8 @@ class CertifiedCore(LogisticCore):
 
     def secret(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the coefficients and intercepts that nobody but the operator may see."""
-        assert self._frame is not None and self._secret is not None
+        assert self._frame is not None
+        assert self._secret is not None
         return np.ldexp(self._secret[:, :-1], -self._frame.exponents), self._secret[:, -1].copy()
 
     def purge(self, owner: Owner) -> None:
@@ -345,3 +391,24 @@ class CertifiedCore(LogisticCore):
     def nbytes(self) -> int:
         """Return the size of the anchor in bytes."""
         return 0 if self._removal is None else self._removal.nbytes()
+
+
+def _checked_scale(given: Any, n_features: int) -> np.ndarray:
+    if given is None:
+        return np.ones(n_features)
+    try:
+        scale = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError("feature_scale holds values that are no numbers. Nothing was changed.") from None
+    if scale.shape not in ((), (1,), (n_features,)):
+        raise ValueError(
+            f"feature_scale has shape {scale.shape}, but X has {n_features} columns. Nothing was changed. Give one "
+            "number, or one a column."
+        )
+    n_wrong = int((~((scale >= 2.0**-200) & (scale <= 2.0**200))).sum())
+    if n_wrong:
+        raise ValueError(
+            f"{n_wrong} of {scale.size} entries of feature_scale are not between 2**-200 and 2**200. Nothing was "
+            "changed."
+        )
+    return np.broadcast_to(scale, n_features).copy()

@@ -48,8 +48,10 @@ class _Trained:
         The linear term; secret.
     w : ndarray of shape (n,)
         Coefficients, the intercept last.
+    gram : ndarray of shape (n, n)
+        X'X of the rows that were live then: its quadratic forms are bounds for those of fewer rows.
     norm : float
-        Bound of the spectral norm of the rows, of which fewer have no larger one.
+        Bound of the spectral norm of the same rows.
     spent : float
         Bound of the norm of the gradient at w.
     pending : ndarray of shape (n,)
@@ -59,6 +61,7 @@ class _Trained:
     codes: np.ndarray
     b: np.ndarray
     w: np.ndarray
+    gram: np.ndarray
     norm: float
     spent: float
     pending: np.ndarray
@@ -160,17 +163,14 @@ class Guo2020Core(Core):
             return True
         hessian = self._alpha * np.eye(self._width)
         for X, signs, weight in self._designs(owner.effective_blocks(), trained.codes):
-            hessian += _gram(X, weight * _curvature(signs, X @ trained.w))
+            hessian += _weighted_gram(X, weight * _curvature(signs, X @ trained.w))
             wipe(X)
         step = scipy.linalg.solve(hessian, trained.pending, assume_a="pos")
         # The step is rounded: what it misses of the equation is left in the gradient.
         missed = float(np.linalg.norm(trained.pending - hessian @ step))
-        square = 0.0
-        for X, _, weight in self._designs(owner.effective_blocks(), trained.codes):
-            square += float((weight * np.square(X @ step)).sum())
-            wipe(X)
         longest = math.hypot(self._clip_norm, self._has_intercept)
-        residual = _GAMMA * longest * trained.norm * float(np.linalg.norm(step)) * math.sqrt(square)
+        image = math.sqrt(float(step @ trained.gram @ step) + _doubt(trained.gram) * float(step @ step))
+        residual = _GAMMA * longest * trained.norm * float(np.linalg.norm(step)) * image
         spent = (trained.spent + residual + missed) * _ROUNDING
         if not spent <= self.budget:
             return False
@@ -197,8 +197,11 @@ class Guo2020Core(Core):
         if not left <= self.budget:
             self._trained, self._problem = None, self._no_minimum()
             return
-        norm = math.sqrt(self._largest_eigenvalue(owner, codes)) * _ROUNDING
-        self._trained = _Trained(codes, b, w, norm, left, np.zeros(self._width))
+        gram = self._gram(owner, codes)
+        last = self._width - 1
+        # From above: power iteration, as published, comes from below.
+        largest = float(scipy.linalg.eigvalsh(gram, subset_by_index=[last, last])[0]) + _doubt(gram)
+        self._trained = _Trained(codes, b, w, gram, math.sqrt(largest) * _ROUNDING, left, np.zeros(self._width))
         self.n_trainings += 1
 
     def _evaluate(
@@ -212,19 +215,17 @@ class Guo2020Core(Core):
             scores = X @ w
             value += float((weight * np.logaddexp(0.0, -signs * scores)).sum())
             gradient += X.T @ (weight * _slope(signs, scores))
-            hessian += _gram(X, weight * _curvature(signs, scores))
+            hessian += _weighted_gram(X, weight * _curvature(signs, scores))
             wipe(X)
         return value, gradient, hessian
 
-    def _largest_eigenvalue(self, owner: Owner, codes: np.ndarray) -> float:
-        """Return that of X'X, from above: power iteration, as published, comes from below."""
+    def _gram(self, owner: Owner, codes: np.ndarray) -> np.ndarray:
+        """Return X'X of the clipped rows, with their weights."""
         gram = np.zeros((self._width, self._width))
         for X, _, weight in self._designs(owner.effective_blocks(), codes):
-            gram += _gram(X, weight)
+            gram += _weighted_gram(X, weight)
             wipe(X)
-        last = self._width - 1
-        found = float(scipy.linalg.eigvalsh(gram, subset_by_index=[last, last])[0])
-        return found + 2.0**-40 * float(np.trace(gram))
+        return gram
 
     def _designs(
         self, blocks: Iterator[RowBlock] | list[RowBlock], codes: np.ndarray
@@ -283,7 +284,7 @@ class Guo2020Core(Core):
 
     def nbytes(self) -> int:
         """Return the size of the coefficients in bytes."""
-        return 24 * self._width
+        return 8 * self._width * (self._width + 3)
 
     def _not_two_classes(self, n_classes: int) -> DegenerateRowsError:
         return DegenerateRowsError(
@@ -296,6 +297,11 @@ class Guo2020Core(Core):
             f"The objective of this {self._model_name} could not be minimised to within its budget of "
             f"{self.budget:.3g} in float64. Choose a larger noise_scale, or a smaller C."
         )
+
+
+def _doubt(gram: np.ndarray) -> float:
+    """Return more than the spectral norm of the rounding of a matrix of squares."""
+    return 2.0**-30 * float(np.trace(gram))
 
 
 def _slope(signs: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -312,7 +318,7 @@ def _logistic(z: np.ndarray) -> np.ndarray:
     return np.where(z >= 0, 1.0, tail) / (1.0 + tail)
 
 
-def _gram(X: Any, weight: np.ndarray) -> np.ndarray:
+def _weighted_gram(X: Any, weight: np.ndarray) -> np.ndarray:
     if sp.issparse(X):
         return (X.T @ X.multiply(weight[:, None])).toarray()
     weighted = X * weight[:, None]

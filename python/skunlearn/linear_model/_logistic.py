@@ -1,4 +1,4 @@
-"""Logistic regression that forgets exactly."""
+"""Logistic regression that forgets exactly, or under a certificate and noise."""
 
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -40,12 +40,17 @@ _SOLVERS = {"lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga"}
 
 
 class LogisticRegression(ClassifierMixin, ForgetMixin):
-    """Logistic regression with an L2 penalty, that forgets rows exactly.
+    """Logistic regression with an L2 penalty, that forgets rows exactly or, by choice, certified.
 
     The optimum of the penalised log likelihood is a function of the rows. What is published is that optimum, rounded to
     a lattice of step 2**-20 relative to the scale of each column, and accepted only with a proof that no boundary
     between two points of the lattice is within the error: so it is, bit for bit, what fitting to the rows that are left
     gives, whatever the solver, BLAS or the processor did.
+
+    With ``guarantee="certified"`` a point near the optimum follows deletions, as a rule without a look at other rows.
+    It is secret; what is published is that point plus Gaussian noise, drawn once for every version of the rows that is
+    read. How far the point may be from the optimum is fixed before any row is seen, so that what is published cannot
+    be told, within (epsilon, delta), from a refit to the optimum with such noise.
 
     Parameters
     ----------
@@ -69,6 +74,25 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
     classes : array-like of shape (n_classes,), default=None
         Labels that are classes whether or not a row bears them. Without rows a class has an intercept of -inf and
         probability 0.
+    guarantee : {"exact", "certified", "guo2020"}, default="exact"
+        What is promised about rows that are forgotten. The parameters below are for the second. The third is the method
+        of Guo et al. (2020), for comparison: noise_scale is that of the linear term of its objective, n_releases,
+        on_budget and feature_scale are not read, and it takes two classes.
+    epsilon, delta : float, default=1.0 and 1e-6
+        What is published cannot be told from refits to the optimum with the same noise, within these, for all of the
+        planned releases together.
+    noise_scale : float, default=1e-3
+        Standard deviation of the noise on every coefficient and intercept, in units of `feature_scale`.
+    n_releases : int, default=1000
+        For how many releases epsilon and delta hold jointly. A release is a version of the rows that somebody reads.
+    on_budget : {"warn", "raise"}, default="warn"
+        What reading a version does once all releases are spent: publish it with a warning, or raise
+        `ReleaseBudgetError`. Deleting never stops.
+    feature_scale : float or array-like of shape (n_features,), default=None
+        Public scales of the columns, 1 by default: the noise on coefficient j is noise_scale / feature_scale[j]. They
+        must not be computed from the rows.
+    noise_random_state : int, default=None
+        For tests: the noise is then predictable, and the guarantee none.
     clip_norm : float, default=1.0
         With ``guarantee="guo2020"``, the norm that longer rows are scaled to in training; public, never the data's
         maximum. They are scored as they are, so scale rows to it before.
@@ -88,7 +112,11 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where X has string names.
     guarantee_ : Guarantee
-        ``kind="exact"``.
+        ``kind="exact"``, or "certified" with its numbers.
+    max_distance_ : float
+        Certified: how far the secret point is from the optimum at most, in public units.
+    ledger_ : ReleaseLedger
+        Certified: how many versions were published, and the joint mu and epsilon of that.
     n_live_ : int
         Number of rows that the model holds.
     forget_report_ : ForgetReport
@@ -105,6 +133,10 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
     takes a few passes over the rows from the optimum before it; the docstring of `skunlearn._linalg.certificate` states
     the bound and what it rests on. Where a pass in float64 cannot tell two points of the lattice apart, one in
     double-doubles does.
+
+    The certified guarantee is not differential privacy, and hides neither the difference between a release before and
+    one after a deletion nor how long a deletion took; docs/certificates.md proves the distance. Coefficients of columns
+    that are not near unit scale drown in noise, which `fit` warns about.
 
     The model keeps its rows; `release` does not.
 
@@ -240,7 +272,8 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
         ValueError
             If the input is not acceptable; a model fitted earlier is then unchanged.
         CertificateError
-            If the rows have no optimum that can be proved in float64: classes that are separable, without a penalty;
+            If the guarantee is certified and more than 4,000 coefficients are to be found, or
+            if the rows have no optimum that can be proved in float64: classes that are separable, without a penalty;
             values or weights that differ by too many orders of magnitude. A model fitted earlier is then unchanged.
         """
         return self._fit_rows(
@@ -362,10 +395,12 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
     @property
     def guarantee_(self) -> Guarantee:
         """What this model promises about the rows it forgot."""
-        core, params = self._require_live().core, self._require_live().params
-        if isinstance(core, Guo2020Core):
+        params = self._require_live().params
+        if params["guarantee"] == "exact":
+            return super().guarantee_
+        if params["guarantee"] == "guo2020":
             return Guarantee(
-                kind="approximate",
+                kind="approximate" if params["noise_random_state"] is None else "none",
                 basis=(
                     "the certificate of Guo et al. 2020, for comparison: it was published for one release and requests "
                     "that do not depend on it, and leaves out how the bound depends on the noise"
@@ -374,8 +409,6 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
                 delta=float(params["delta"]),
                 n_releases=1,
             )
-        if not isinstance(core, CertifiedCore):
-            return super().guarantee_
         is_hidden = params["noise_random_state"] is None
         return Guarantee(
             kind="certified" if is_hidden else "none",
@@ -388,7 +421,7 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
             ),
             epsilon=float(params["epsilon"]) if is_hidden else None,
             delta=float(params["delta"]) if is_hidden else None,
-            max_distance=core.max_distance,
+            max_distance=self.max_distance_,
             n_releases=int(params["n_releases"]),
             not_covered=("differences between releases before and after a deletion", "how long an operation takes"),
         )
@@ -421,9 +454,10 @@ class LogisticRegression(ClassifierMixin, ForgetMixin):
         return np.concatenate([(coef * core.feature_scale).ravel(), intercept])
 
     def _certified_core(self, name: str) -> CertifiedCore:
-        core = self._require_live().core
-        if not isinstance(core, CertifiedCore):
+        live = self._require_live()
+        if live.params["guarantee"] != "certified":
             raise AttributeError(f'{name} is there with guarantee="certified" alone.')
+        core: CertifiedCore = live.core  # type: ignore[assignment]
         return core
 
     def purge(self) -> Self:

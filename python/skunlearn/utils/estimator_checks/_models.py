@@ -26,6 +26,7 @@ __all__ = [
     "beside",
     "differences",
     "encode",
+    "far_apart",
     "fit",
     "forget",
     "fresh",
@@ -35,9 +36,11 @@ __all__ = [
     "public_attributes",
     "quiet",
     "refit_or_none",
+    "saved_bytes",
     "secret_of",
     "snapshot",
     "unchanged",
+    "without_noise",
 ]
 
 _PREDICTIONS = (
@@ -234,9 +237,9 @@ class Snapshot(NamedTuple):
         """Assert that another snapshot is like this one."""
         differing = _differing(self.seen, other.seen, positional=positional)
         if self.secret is not None and other.secret is not None:
-            differing = [name for name in differing if name not in _NOISY_ATTRIBUTES and not name.endswith("(X)")]
-            distance = float(np.linalg.norm(self.secret - other.secret))
-            assert distance <= self.max_distance + other.max_distance, f"{what}: the secrets are too far apart."
+            differing = without_noise(differing)
+            if not np.linalg.norm(self.secret - other.secret) <= self.max_distance + other.max_distance:
+                differing.append("what they hide")
         assert not differing, f"{what}: {', '.join(differing)} differ."
         assert self.digest == other.digest, f"{what}: the digests differ, and nothing visible does."
 
@@ -269,8 +272,34 @@ def assert_same(actual: Any, expected: Any, X: Any, what: str, *, positional: bo
 
 
 def differences(actual: Any, expected: Any, X: Any) -> list[str]:
-    """Return the names of all that a user can see differ between two models."""
-    return _differing(observe(actual, X), observe(expected, X), positional=True)
+    """Return the names of all that a user can see differ between two models; of certified ones, what noise is not on,
+    and what they hide where that is too far apart.
+    """
+    names = _differing(observe(actual, X), observe(expected, X), positional=True)
+    if secret_of(actual) is None or secret_of(expected) is None:
+        return names
+    return without_noise(names) + far_apart(actual, expected)
+
+
+def far_apart(actual: Any, expected: Any) -> list[str]:
+    """Return a list that says whether what two certified models hide is farther apart than it may be."""
+    one, other = secret_of(actual), secret_of(expected)
+    if one is None or other is None:
+        return [] if one is other else ["whether they hide anything"]
+    is_near = np.linalg.norm(one - other) <= actual.max_distance_ + expected.max_distance_
+    return [] if is_near else ["what they hide"]
+
+
+def without_noise(names: list[str]) -> list[str]:
+    """Return the names of what certified models show without noise."""
+    return [name for name in names if name not in _NOISY_ATTRIBUTES and not name.endswith("(X)")]
+
+
+def saved_bytes(model: Any) -> bytes:
+    """Return the bytes of a saved model; of a certified one those of its rows, as it also has what noise is on."""
+    if model.guarantee_.kind == "certified":
+        return bytes(model.__getstate__()["_live"]["blob"])
+    return pickle.dumps(model)
 
 
 def _differing(got: dict[str, Any], want: dict[str, Any], *, positional: bool) -> list[str]:

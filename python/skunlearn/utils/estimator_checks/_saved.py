@@ -34,7 +34,9 @@ from skunlearn.utils.estimator_checks._models import (
     fresh,
     learn,
     public_attributes,
+    saved_bytes,
     snapshot,
+    without_noise,
 )
 from skunlearn.utils.estimator_checks._processes import ask_fresh_process
 from skunlearn.utils.estimator_checks._tables import Table, hostile_tables, ordinary_table, takes_weights
@@ -154,7 +156,9 @@ def _check_unforgettable(estimator: Any, table: Table) -> None:
     for light in (model, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         check_is_fitted(light)
         assert light.n_live_ == 0, "Fitted with forgettable=False it holds rows."
-        for name, value in public_attributes(want).items():
+        values = public_attributes(want)
+        for name in without_noise(list(values)) if want.guarantee_.kind == "certified" else values:
+            value = values[name]
             if name != "n_live_":
                 assert encode(getattr(light, name)) == encode(value), f"With forgettable=False {name} is another one."
         try:
@@ -184,7 +188,8 @@ def check_release(estimator: Any) -> None:
     assert encode(public_attributes(released)) == before, "The release changes with the model."
     assert pickle.dumps(released) == saved, "The release changes with the model."
     fitted = fit(estimator, ordinary_table(estimator))
-    assert pickle.dumps(reference_fit(fitted).release()) == pickle.dumps(fitted.release()), "Two releases differ."
+    if fitted.guarantee_.kind != "certified":
+        assert pickle.dumps(reference_fit(fitted).release()) == pickle.dumps(fitted.release()), "Two releases differ."
     if type(released).__module__.startswith("sklearn."):
         _check_loads_without_library(released)
 
@@ -238,7 +243,7 @@ def check_traces(estimator: Any) -> None:
             assert pattern not in content, f"{what} of a forgotten row is still in {place}."
         for what, pattern in row_patterns(estimator, table, staying):
             assert pattern in content, f"{what} of a live row is gone from {place}."
-    assert pickle.dumps(model) == pickle.dumps(reference_fit(model)), "The saved model is not that of a refit."
+    assert saved_bytes(model) == saved_bytes(reference_fit(model)), "The saved model is not that of a refit."
     released = pickle.dumps(model.release())
     for what, pattern in row_patterns(estimator, table, going):
         assert pattern not in released, f"{what} of a forgotten row is in the release."
