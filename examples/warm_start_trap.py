@@ -45,7 +45,7 @@ def main():
             model.partial_fit(X[[row]], y[[row]], sample_ids=[row])
         exact = LogisticRegression(solver="newton-cholesky", tol=1e-12).fit(X, y)
         away = np.abs(LogisticRegression().fit(X, y).coef_ - exact.coef_).max()
-        print(  # noqa: T201
+        print(
             f"{name}: of {N_DELETIONS} deletions {n_warm} warm refits and {n_forgetting} of ours kept all bits; "
             f"the default fit is {away:.1e} from the optimum"
         )

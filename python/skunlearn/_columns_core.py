@@ -10,14 +10,15 @@ import sklearn.preprocessing
 from sklearn.base import OneToOneFeatureMixin
 
 from skunlearn._composite import CompositeCore, OwnedModel, Part, values_of, wipe_values
+from skunlearn._foreign import OnForeign, as_step
 from skunlearn.base import ForgetMixin
-from skunlearn.columns import TableRows, as_table
+from skunlearn.columns import TableRows, as_rows
 from skunlearn.live import Core, IncomingRows, Owner
 from skunlearn.rows import CsrRows, RowBlock, RowStore, csr_rows
 from skunlearn.transforms import ForgettingTransformerMixin, TransformMap
-from skunlearn.utils._sklearn_compat import check_array, column_indices
+from skunlearn.utils._sklearn_compat import column_indices
 
-__all__ = ["ColumnsCore", "ColumnsState", "as_rows"]
+__all__ = ["ColumnsCore", "ColumnsState", "Unchanged", "as_rows"]
 
 
 class Unchanged(OneToOneFeatureMixin, ForgettingTransformerMixin, ForgetMixin):
@@ -98,7 +99,7 @@ class _UnchangedCore(Core):
         return 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ColumnsState(TransformMap):
     """The published state of one version.
 
@@ -157,6 +158,11 @@ class ColumnsState(TransformMap):
         return parts
 
 
+def _as_part(step: Any, on_foreign: OnForeign) -> ForgetMixin:
+    part: ForgetMixin = Unchanged() if isinstance(step, str) else as_step(step, on_foreign)
+    return part
+
+
 def _is_dropped(step: Any) -> bool:
     return isinstance(step, str) and step == "drop"
 
@@ -189,7 +195,7 @@ class ColumnsCore(CompositeCore):
         self.remainder = np.array([c for c in range(n_features) if c not in named], dtype=np.intp)
         resolved.append(("remainder", params["remainder"], self.remainder))
         kept = [(name, step, c) for name, step, c in resolved if len(c) and not _is_dropped(step)]
-        super().__init__(model_name, [(n, Unchanged() if isinstance(s, str) else s) for n, s, _ in kept])
+        super().__init__(model_name, [(n, _as_part(s, params["on_foreign"])) for n, s, _ in kept])
         self.columns = tuple(columns for _, _, columns in kept)
         self._n_features = n_features
         self._threshold: float = params["sparse_threshold"]
@@ -311,24 +317,3 @@ def columns_of(X: Any, columns: np.ndarray, n_features: int) -> Any:
         chosen = X[:, columns]
         return np.ascontiguousarray(chosen) if isinstance(chosen, np.ndarray) else chosen
     return np.take(X, columns, axis=1) if isinstance(X, np.ndarray) else X[:, columns]
-
-
-def as_rows(X: Any, *, is_table: bool) -> Any:
-    """Return X as rows are kept: numbers of one dtype as an array or a sparse matrix, anything else as a table."""
-    if sp.issparse(X):
-        return check_array(X, accept_sparse="csr", dtype=(np.float64, np.float32), ensure_all_finite="allow-nan")
-    is_array = isinstance(X, np.ndarray) and X.dtype.kind in "biuf"
-    if is_array and not is_table:
-        return check_array(X, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan")
-    if not is_array and not hasattr(X, "iloc") and not hasattr(X, "get_columns"):
-        X = _listed(X)
-    table = as_table(X)
-    if is_table or any(lookup is not None for lookup in table.lookups) or len(set(table.dtypes)) > 1:
-        return table
-    return np.ascontiguousarray(table.values)
-
-
-def _listed(X: Any) -> Any:
-    """Return nested lists as an array: of numbers where they hold nothing else."""
-    array = np.asarray(X) if not isinstance(X, TableRows) else X
-    return array if array.dtype.kind in "biufOUS" or isinstance(X, TableRows) else X

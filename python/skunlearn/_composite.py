@@ -10,8 +10,9 @@ the estimator reads from, and the owner that its core sees: its rows are those o
 it, and exist only while somebody passes over them.
 """
 
+import weakref
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Self
@@ -20,6 +21,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
 
+from skunlearn._foreign import POLICIES, OnForeign, as_step, bare_twin, check_foreign, kept_as, role_of
 from skunlearn.base import ForgetMixin
 from skunlearn.class_codes import ClassCodes
 from skunlearn.columns import Columns, TableRows
@@ -36,7 +38,9 @@ __all__ = [
     "CompositeMixin",
     "OwnedModel",
     "Part",
-    "check_steps_are_ours",
+    "SettlingModel",
+    "adopted",
+    "check_steps",
     "frozen_step",
     "values_of",
     "wipe_values",
@@ -53,9 +57,16 @@ class UnacceptableRowsError(ValueError):
 class CompositeMixin(ForgetMixin):
     """Mixin for estimators that are made of others; a subclass lists these in `_steps`."""
 
+    #: What becomes of steps that cannot forget.
+    on_foreign: OnForeign = "refit"
+
     @abstractmethod
     def _steps(self) -> list[Any]:
-        """Return the estimators that there are, fitted or not."""
+        """Return the estimators that there are, fitted or not; foreign ones as `ForeignStep`."""
+
+    @abstractmethod
+    def _map_steps(self, function: Callable[[Any], Any]) -> None:
+        """Put ``function(step)`` in the place of every step."""
 
     @property
     def _tags_rows(self) -> bool:  # type: ignore[override]
@@ -81,6 +92,10 @@ class CompositeMixin(ForgetMixin):
         reading = [s for s in self._steps() if s._targets_type(s.get_params(deep=False)) is not Targets]
         return None if not reading else self._steps()[-1] if self._steps()[-1] in reading else reading[0]
 
+    @property
+    def _is_given_targets(self) -> bool:
+        return any(getattr(step, "_is_given_targets", False) for step in self._steps())
+
     def _targets_type(self, params: Any) -> type[Targets]:
         step = self._targets_step()
         return Targets if step is None else step._targets_type(step.get_params(deep=False))
@@ -102,7 +117,9 @@ class CompositeMixin(ForgetMixin):
         try:
             of_steps = [step.guarantee_ for step in self._fitted_steps()]
         except DegenerateRowsError:
-            return Guarantee(kind="exact", basis="the rows that are left determine no model, and none is kept")
+            kept = [step.guarantee_ for step in self._steps() if getattr(step, "role", None) == "kept"]
+            nothing = Guarantee(kind="exact", basis="the rows that are left determine no model, and none is kept")
+            of_steps = [*kept, nothing]
         return Guarantee(
             kind=weakest([g.kind for g in of_steps]) if of_steps else "exact",
             basis="; ".join(dict.fromkeys(g.basis for g in of_steps)) or "no step learns anything",
@@ -112,6 +129,10 @@ class CompositeMixin(ForgetMixin):
     def _fitted_steps(self) -> list[Any]:
         """Return the fitted estimators, each reading its share of the state of this one."""
         return self._steps()
+
+    def _resolved_params(self, params: dict[str, Any], names: np.ndarray | None) -> dict[str, Any]:
+        """Return parameters for columns of these names; None where they have none."""
+        return params
 
     def _native_twin(self, state: Any, params: dict[str, Any]) -> Any:
         raise NotImplementedError  # `release` of a composite does without
@@ -150,7 +171,8 @@ class Part:
         self.name = name
         self.step = step
         self.position = position
-        self.params = step._frozen_params(step)
+        self.params = self._given_params = step._frozen_params(step)
+        self._names: list[str] | None = None
         self.core: Core | None = None
         self.rows: RowStore | None = None
         self.key: Key | None = None
@@ -158,7 +180,8 @@ class Part:
         self.digest: bytes | None = None
         self.is_clean = False
         self.n_fits = 0
-        self.reads_targets = step._targets_type(self.params) is not Targets
+        is_given = getattr(step, "_is_given_targets", False)
+        self.reads_targets = is_given or step._targets_type(self.params) is not Targets
         self._allows_nan: bool = step._stores_nan
 
     def fit(self, view: "OwnedModel") -> None:
@@ -169,6 +192,8 @@ class Part:
         schema = view.schema()
         if self.rows is None or not _is_like(self.rows, schema):
             self.core, self.rows = None, schema
+        if isinstance(self.step, CompositeMixin):
+            self._resolve_columns(self.step, view.feature_names)
         if self.core is None:
             core = self.step._make_core(self.params, schema)
             if core.draws_at_reads:
@@ -192,12 +217,20 @@ class Part:
         self.settle(view)
         self.is_clean = True
 
+    def _resolve_columns(self, step: CompositeMixin, names: np.ndarray | None) -> None:
+        """Resolve columns that the step chooses by name; a core for others is of no use."""
+        known = None if names is None else names.tolist()
+        if known != self._names:
+            self.core, self._names = None, known
+        self.params = step._resolved_params(self._given_params, names)
+
     def _check_takes_tables(self, view: "OwnedModel") -> None:
-        bare = object.__new__(type(self.step))
-        bare.__dict__.update(self.step.get_params(deep=False))
+        bare = bare_twin(self.step)
         checked = None
         with suppress(ValueError):
-            checked, _ = self.step._check_X(bare, next(view.effective_blocks()).X, y=None, reset=True)
+            block = next(view.effective_blocks())
+            y = view.targets.decode(block.y) if self.reads_targets else None
+            checked, _ = self.step._check_X(bare, block.X, y=y, reset=True)
         if not isinstance(checked, TableRows):
             raise UnacceptableRowsError(
                 f"Columns that are no numbers reach step {self.name!r}, and {type(self.step).__name__} does not accept "
@@ -211,8 +244,13 @@ class Part:
     def settle(self, view: "OwnedModel") -> None:
         """Do what the core has put off."""
         assert self.core is not None
-        if not self.core.is_settled():
+        if self.core.is_settled():
+            return
+        try:
             self.core._settle(view)
+        except ValueError as error:
+            self.is_clean = False
+            raise UnacceptableRowsError(str(error)) from None
 
     def has_moved(self, view: "OwnedModel") -> bool:
         """Publish the map, and return whether it is another one than before."""
@@ -254,6 +292,7 @@ class Part:
         block = self.seen(block)
         if not self.core.reads_store:
             self.core._learn(block)
+            self._drop_map()
             return
         assert self.rows is not None
         added = self.rows.insert(block.ids, block.X, block.y, block.weight, None)
@@ -264,6 +303,7 @@ class Part:
         assert self.core is not None
         if not self.core.reads_store:
             self.core._forget(self.seen(block))
+            self._drop_map()
             return
         assert self.rows is not None
         slots = self.rows.select(block.ids, None, "raise").slots
@@ -273,6 +313,10 @@ class Part:
             self.core._forget(own)
         finally:
             own.wipe()
+
+    def _drop_map(self) -> None:
+        if self.core is not None and self.core.moves:
+            self.map = self.digest = None
 
     def nbytes(self) -> int:
         """Return the size of what is derived in bytes."""
@@ -301,6 +345,7 @@ class OwnedModel:
     def __init__(self, parent: "LiveModel | OwnedModel", position: int) -> None:
         self._parent = parent
         self._position = position
+        # A weak reference to the composite's state: a step that is not read again keeps no older version alive.
         self._cached: tuple[Any, Any] = (None, None)
         self._n_passes = 0
         self._kept: list[tuple[RowBlock, RowBlock]] | None = None
@@ -422,8 +467,9 @@ class OwnedModel:
     @property
     def published(self) -> Any:
         """The state that was read last, unless rows have come or gone since."""
-        whole, state = self._cached
-        return state if whole is not None and whole is self._parent.published else None
+        whole, own = self._cached
+        seen = None if whole is None else whole()
+        return self._share_of(seen, own) if seen is not None and seen is self._parent.published else None
 
     @published.setter
     def published(self, state: Any) -> None:
@@ -432,11 +478,15 @@ class OwnedModel:
     def publish(self) -> Any:
         """Return the published state of the step: its share of the composite's."""
         whole = self._parent.publish()
-        seen, state = self._cached
-        if seen is not whole:
-            state = whole.states[self._position]
-            self._cached = (whole, state)
-        return state
+        seen, own = self._cached
+        if seen is None or seen() is not whole:
+            own = None
+            self._cached = (weakref.ref(whole), None)
+        return self._share_of(whole, own)
+
+    def _share_of(self, whole: Any, own: Any) -> Any:
+        """Return the state of the step: its own, where it has made one of that in the composite's."""
+        return whole.states[self._position] if own is None else own
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
@@ -497,6 +547,21 @@ class OwnedModel:
         return self.part.seen(self._composite.shown_to(self._position, block))
 
 
+class SettlingModel(OwnedModel):
+    """An `OwnedModel` that tells the map its part has, while those behind it are still to be brought up to date."""
+
+    __slots__ = ()
+
+    @property
+    def n_features(self) -> int:
+        """Width of the rows that the step sees."""
+        return int(self.part.map.n_features_in)
+
+    def publish(self) -> Any:
+        """Return the map."""
+        return self.part.map
+
+
 class CompositeCore(Core):
     """A core that is made of cores; it keeps no rows.
 
@@ -548,6 +613,11 @@ class CompositeCore(Core):
         return any(p.core is not None and (p.core.reads_store or p.core.needs_ids) for p in self.parts)
 
     @property
+    def moves(self) -> bool:  # type: ignore[override]
+        """Whether a part's map is another one as soon as a row comes or goes; it is then let go of at once."""
+        return any(p.core is not None and p.core.moves for p in self.parts)
+
+    @property
     def groups_rows(self) -> bool:  # type: ignore[override]
         """Whether rows must come with the tags of those whose they are: where a part keeps a subject together."""
         return any(p.core is not None and p.core.groups_rows for p in self.parts)
@@ -593,7 +663,9 @@ class CompositeCore(Core):
         return part.core.publish(OwnedModel(owner, position))
 
     def digest_parts(self, owner: Owner) -> list[bytes]:
-        """Return one digest a part that is up to date; behind one without a map there are none."""
+        """Return one digest a part that is up to date; none where one could not be fitted."""
+        if self._failure:
+            return []
         return [
             _digest_of(part, OwnedModel(owner, position))  # type: ignore[arg-type]
             for position, part in enumerate(self.parts)
@@ -662,26 +734,42 @@ def wipe_values(block: RowBlock, *, but_not: RowBlock | None = None) -> None:
             part.fill(0)
 
 
-def check_steps_are_ours(name: str, steps: list[tuple[str, Any]]) -> None:
-    """Refuse steps that cannot forget, and what a step cannot say without rows of its own."""
+def check_steps(name: str, steps: list[tuple[str, Any]], on_foreign: str) -> None:
+    """Refuse steps that cannot forget, where that is the policy, and what a step cannot say without rows of its own."""
+    if on_foreign not in POLICIES:
+        raise ValueError(f"on_foreign must be one of {POLICIES}. Got {on_foreign!r} instead. Nothing was changed.")
     foreign = [step for step, estimator in steps if not isinstance(estimator, ForgetMixin)]
-    if foreign:
+    learning = [step for step, e in steps if not isinstance(e, ForgetMixin) and role_of(e) == "refit"]
+    if learning and on_foreign == "raise":
         raise ForeignStepError(
-            f"{len(foreign)} of {len(steps)} steps of this {name} cannot forget rows, the first is {foreign[0]!r}. "
-            "Nothing was changed. Use the class of the same name in skunlearn."
+            f"{len(learning)} of {len(steps)} steps of this {name} cannot forget rows, the first is {learning[0]!r}. "
+            "Nothing was changed. Use the class of the same name in skunlearn; or set on_foreign='refit', to train it "
+            "anew on the rows that are left, or on_foreign='keep', to leave it as it is and promise nothing."
         )
-    if any(getattr(estimator, "oob_score", False) for _, estimator in steps):
+    for step, estimator in steps:
+        if step in foreign:
+            check_foreign(step, estimator)
+    if any(getattr(estimator, "oob_score", False) for step, estimator in steps if step not in foreign):
         raise ValueError(
             f"A step of this {name} has oob_score, which needs the rows that each tree left out, and a step keeps no "
             "rows. Nothing was changed. Set oob_score=False, or cross-validate."
         )
 
 
-def frozen_step(step: Any, schema: Any = None) -> Any:
+def frozen_step(step: Any, schema: Any = None, on_foreign: OnForeign = "refit") -> Any:
     """Return a private copy of a step; a generator of random numbers is replaced by the key that it gives now."""
-    frozen = clone(step)
+    frozen = kept_as(clone(step), on_foreign)
+    if isinstance(frozen, CompositeMixin):
+        frozen._map_steps(lambda inner: kept_as(inner, frozen.on_foreign))
     if schema is not None:
         frozen.__dict__.update(step._frozen_params(schema))
     if isinstance(getattr(frozen, "random_state", None), np.random.RandomState):
         frozen.random_state = key_from_random_state(step.random_state)
     return frozen
+
+
+def adopted(step: Any, on_foreign: OnForeign, live: Any, position: int) -> Any:
+    """Return a fitted copy of a step, which reads its share of the state of `live`."""
+    fitted = as_step(clone(step), on_foreign)
+    fitted._adopt(OwnedModel(live, position))
+    return fitted

@@ -283,13 +283,14 @@ class LatticeCore(Core):
 
     def _likelihood(self, family: Family, which: int, blocks: Any, n_rows: int) -> Likelihood:
         """Return an objective; errors of its gradients are proved where the norms of columns are known."""
-        return family.likelihood(
-            which,
-            blocks=blocks,
-            n_rows=n_rows,
-            exponents=self._scales.exponents,
-            column_norms=self._column_norms(),
-        )
+        with np.errstate(over="ignore"):  # under an infinite penalty nothing is proved
+            return family.likelihood(
+                which,
+                blocks=blocks,
+                n_rows=n_rows,
+                exponents=self._scales.exponents,
+                column_norms=self._column_norms(),
+            )
 
     def _column_norms(self) -> Any:
         norms_squared = np.inf if self._norms_squared is None else self._norms_squared

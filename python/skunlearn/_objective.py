@@ -311,7 +311,12 @@ def fitted_objective(model: Any) -> Fitted:
 
 
 def _read_logistic(model: Any, W: np.ndarray) -> Fitted:
-    alpha = 1.0 / model.C
+    if model.penalty in ("l1", "elasticnet") or getattr(model, "l1_ratio", None) not in (None, 0):
+        raise TypeError(
+            f"A {type(model).__name__} with an L1 penalty has no gradient at its optimum, which this needs. Nothing "
+            "was changed. Use an L2 penalty."
+        )
+    alpha = 0.0 if model.penalty is None else 1.0 / model.C
     of_intercept = alpha / model.intercept_scaling**2 if model.solver == "liblinear" else 0.0
     loss = Logistic() if len(W) == 1 else Softmax()
     penalty = _penalty(W, alpha, of_intercept)
@@ -319,6 +324,11 @@ def _read_logistic(model: Any, W: np.ndarray) -> Fitted:
 
 
 def _read_least_squares(model: Any, W: np.ndarray) -> Fitted:
+    if getattr(model, "positive", False):
+        raise TypeError(
+            f"A {type(model).__name__} with positive=True has no gradient of 0 at its optimum, which this needs. "
+            "Nothing was changed. Leave positive at False."
+        )
     alpha = getattr(model, "alpha_", getattr(model, "alpha", 0.0))
     return Fitted(Squared(), W, _penalty(W, np.reshape(alpha, (-1, 1)), 0.0), model.fit_intercept)
 

@@ -379,7 +379,13 @@ class ForgetMixin(BaseEstimator):
         twin.n_features_in_ = live.n_features
         if live.feature_names is not None:
             twin.feature_names_in_ = live.feature_names.copy()
+        self._hand_on_output(twin)
         return twin
+
+    def _hand_on_output(self, twin: Any) -> None:
+        """Let a release give what `set_output` chose."""
+        if "_sklearn_output_config" in vars(self):
+            twin._sklearn_output_config = dict(vars(self)["_sklearn_output_config"])
 
     def estimate_memory(
         self, X: Any, *, n_classes: int = 2, n_targets: int = 1, sample_ids: Any = None

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from skunlearn.utils._sklearn_compat import check_array
 
@@ -20,6 +21,7 @@ __all__ = [
     "NAN",
     "Columns",
     "TableRows",
+    "as_rows",
     "as_table",
     "is_missing",
     "plain_value",
@@ -492,6 +494,27 @@ def as_table(X: Any, *, numbers: Iterable[int] = ()) -> TableRows:
     return TableRows(values, tuple(dtypes), tuple(lookups))
 
 
+def as_rows(X: Any, *, is_table: bool) -> Any:
+    """Return X as rows are kept: numbers of one dtype as an array or a sparse matrix, anything else as a table."""
+    if sp.issparse(X):
+        return check_array(X, accept_sparse="csr", dtype=(np.float64, np.float32), ensure_all_finite="allow-nan")
+    is_array = isinstance(X, np.ndarray) and X.dtype.kind in "biuf"
+    if is_array and not is_table:
+        return check_array(X, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan")
+    if not is_array and not hasattr(X, "iloc") and not hasattr(X, "get_columns"):
+        X = _listed(X)
+    table = as_table(X)
+    if is_table or any(lookup is not None for lookup in table.lookups) or len(set(table.dtypes)) > 1:
+        return table
+    return np.ascontiguousarray(table.values)
+
+
+def _listed(X: Any) -> Any:
+    """Return nested lists as an array: of numbers where they hold nothing else."""
+    array = np.asarray(X) if not isinstance(X, TableRows) else X
+    return array if array.dtype.kind in "biufOUS" or isinstance(X, TableRows) else X
+
+
 def _columns_of(X: Any) -> list[np.ndarray]:
     if hasattr(X, "iloc") and getattr(X, "ndim", 0) == 2:
         _check_extent(X.shape)
@@ -677,7 +700,7 @@ def _value_from_json(value: Any) -> Any:
         elif len(value) == 2 and value[0] == "b":
             return bytes.fromhex(value[1])
         elif value == ["NA"]:
-            import pandas as pd  # type: ignore[import-untyped]
+            import pandas as pd
 
             return pd.NA
     raise ValueError("a column has a value of an unknown type")

@@ -1,18 +1,22 @@
 """Transformers side by side that forget: one owner of ids and rows, each transformer for columns of its own."""
 
+from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any, Self
 
+import numpy as np
+import scipy.sparse as sp
 import sklearn.compose
-from sklearn.base import clone
 from sklearn.compose import make_column_selector
+from sklearn.utils import get_tags
 
 from skunlearn._columns_core import ColumnsCore, ColumnsState, as_rows
-from skunlearn._composite import CompositeMixin, OwnedModel, check_steps_are_ours, frozen_step
+from skunlearn._composite import CompositeMixin, adopted, check_steps, frozen_step
+from skunlearn._foreign import POLICIES, OnForeign, as_step
 from skunlearn.base import ForgetMixin
 from skunlearn.rows import RowStore
 from skunlearn.transforms import ForgettingTransformerMixin
-from skunlearn.utils._sklearn_compat import check_feature_names, column_indices, fit_context
+from skunlearn.utils._sklearn_compat import StrOptions, check_feature_names, column_indices, fit_context
 
 __all__ = ["ColumnTransformer", "make_column_selector", "make_column_transformer"]
 
@@ -26,8 +30,8 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
     Parameters
     ----------
     transformers : list of (str, transformer, columns) tuples
-        Transformers of this library by their names, "drop" or "passthrough"; and columns, by position, name, slice,
-        mask, or a function of X, which are resolved once, at `fit`.
+        Transformers, of this library or any other, by their names, "drop" or "passthrough"; and columns, by position,
+        name, slice, mask, or a function of X, which are resolved once, at `fit`.
     remainder : {"drop", "passthrough"} or transformer, default="drop"
         What becomes of columns that are named nowhere.
     sparse_threshold : float, default=0.3
@@ -40,6 +44,8 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
         There for the interface.
     verbose_feature_names_out : bool, str or function, default=True
         How `get_feature_names_out` names columns.
+    on_foreign : {"refit", "keep", "raise"}, default="refit"
+        What becomes of transformers that cannot forget, as in `Pipeline`.
 
     Attributes
     ----------
@@ -81,7 +87,36 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
            [ 1. ,  0.7]])
     """
 
-    _parameter_constraints: dict[str, Any] = {**sklearn.compose.ColumnTransformer._parameter_constraints}
+    transformers: Any
+    remainder: Any
+
+    _parameter_constraints: dict[str, Any] = {
+        **sklearn.compose.ColumnTransformer._parameter_constraints,
+        "on_foreign": [StrOptions(set(POLICIES))],
+    }
+
+    def __init__(
+        self,
+        transformers: Any,
+        *,
+        remainder: Any = "drop",
+        sparse_threshold: float = 0.3,
+        n_jobs: Any = None,
+        transformer_weights: Any = None,
+        verbose: bool = False,
+        verbose_feature_names_out: Any = True,
+        on_foreign: OnForeign = "refit",
+    ) -> None:
+        super().__init__(
+            transformers,
+            remainder=remainder,
+            sparse_threshold=sparse_threshold,
+            n_jobs=n_jobs,
+            transformer_weights=transformer_weights,
+            verbose=verbose,
+            verbose_feature_names_out=verbose_feature_names_out,
+        )
+        self.on_foreign = on_foreign
 
     # --- learning ----------------------------------------------------------------------------------------------------
 
@@ -123,7 +158,7 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
         ValueError
             If the input is not acceptable; a composite fitted earlier is then unchanged.
         ForeignStepError
-            If a transformer is no estimator of this library.
+            If ``on_foreign="raise"`` and a transformer is no estimator of this library.
         """
         self._check_offered()
         return self._fit_rows(X, y, sample_weight, sample_ids, subject_ids, forgettable=forgettable)
@@ -234,7 +269,7 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
 
     @property
     def _transformer_to_input_indices(self) -> dict[str, Any]:
-        return {name: list(columns) for name, _, columns in self.transformers_}
+        return {name: np.atleast_1d(columns).tolist() for name, _, columns in self.transformers_}
 
     def release(self) -> Any:
         """Return what to deploy: scikit-learn's own ColumnTransformer of released transformers.
@@ -253,7 +288,8 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
         core: Any = live.core
         with live.lock:
             live.publish()
-            twin = sklearn.compose.ColumnTransformer(**live.params)
+            params = {name: value for name, value in live.params.items() if name != "on_foreign"}
+            twin = sklearn.compose.ColumnTransformer(**params)
             twin.transformers_ = [
                 (name, step.release() if isinstance(step, ForgetMixin) else step, columns)
                 for name, step, columns in self.transformers_
@@ -269,13 +305,18 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
             twin.n_features_in_ = live.n_features
             if live.feature_names is not None:
                 twin.feature_names_in_ = live.feature_names.copy()
+            self._hand_on_output(twin)
         return twin
 
     # --- the contract ------------------------------------------------------------------------------------------------
 
     def _steps(self) -> list[Any]:
         given = [*(step for _, step, _ in self.transformers), self.remainder]
-        return [step for step in given if not isinstance(step, str)]
+        return [as_step(step, self.on_foreign) for step in given if not isinstance(step, str)]
+
+    def _map_steps(self, function: Callable[[Any], Any]) -> None:
+        self.transformers = [(name, function(step), columns) for name, step, columns in self.transformers]
+        self.remainder = function(self.remainder)
 
     def _check_offered(self) -> None:
         self._validate_transformers()
@@ -285,13 +326,15 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
                 "scales behind the transformer."
             )
         named = [(name, step) for name, step, _ in self.transformers] + [("remainder", self.remainder)]
-        check_steps_are_ours(type(self).__name__, [(n, s) for n, s in named if not isinstance(s, str)])
+        check_steps(type(self).__name__, [(n, s) for n, s in named if not isinstance(s, str)], self.on_foreign)
 
     def _check_X(self, estimator: Any, X: Any, **options: Any) -> Any:
         """Read X as a table, and resolve the columns of transformers where the schema is new."""
         has_y, y = "y" in options, options.pop("y", None)
+        if not options["reset"]:
+            X = _in_order_of(getattr(estimator, "feature_names_in_", None), X)
         check_feature_names(estimator, X, reset=options["reset"])
-        given = X
+        given = X if hasattr(X, "shape") else np.asarray(X)
         columns = None if options["reset"] else estimator._live.rows.columns
         X = as_rows(X, is_table=columns is not None)
         if columns is not None and X.shape[1] == len(columns.dtypes):
@@ -299,8 +342,7 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
         if options["reset"]:
             estimator.__dict__["n_features_in_"] = X.shape[1]
             estimator.__dict__["_resolved"] = [
-                (name, step, column_indices(given, chosen(given) if callable(chosen) else chosen))
-                for name, step, chosen in estimator.transformers
+                (name, step, _resolved(given, name, step, chosen)) for name, step, chosen in estimator.transformers
             ]
         elif X.shape[1] != estimator.n_features_in_:
             raise ValueError(
@@ -313,11 +355,21 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
         params = super()._frozen_params(schema)
         resolved = vars(schema).get("_resolved", self.transformers)
         params["transformers"] = [
-            (name, step if isinstance(step, str) else frozen_step(step), columns) for name, step, columns in resolved
+            (name, step if isinstance(step, str) else frozen_step(step, on_foreign=self.on_foreign), columns)
+            for name, step, columns in resolved
         ]
         if not isinstance(self.remainder, str):
-            params["remainder"] = frozen_step(self.remainder)
+            params["remainder"] = frozen_step(self.remainder, on_foreign=self.on_foreign)
         return params
+
+    def _resolved_params(self, params: dict[str, Any], names: np.ndarray | None) -> dict[str, Any]:
+        if names is None:
+            return params
+        resolved = [
+            (name, step, _positions_of(columns, names, alone=_takes_documents(step)))
+            for name, step, columns in params["transformers"]
+        ]
+        return {**params, "transformers": resolved}
 
     def _make_core(self, params: dict[str, Any], rows: RowStore) -> "ColumnsCore":
         self._check_offered()
@@ -333,10 +385,9 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
         core: Any = live.core
         live.publish()
         if "_read_steps" not in vars(self):
-            steps = [clone(part.step) for part in core.parts]
-            for position, step in enumerate(steps):
-                step._adopt(OwnedModel(live, position))
-            self.__dict__["_read_steps"] = steps
+            self.__dict__["_read_steps"] = [
+                adopted(part.step, self.on_foreign, live, position) for position, part in enumerate(core.parts)
+            ]
         fitted: list[Any] = self.__dict__["_read_steps"]
         return fitted
 
@@ -350,6 +401,60 @@ class ColumnTransformer(ForgettingTransformerMixin, CompositeMixin, sklearn.comp
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_read_steps"}
+
+
+def _resolved(X: Any, name: str, step: Any, chosen: Any) -> Any:
+    """Return the positions of columns; that of a column of documents alone, which goes on in one dimension."""
+    if callable(chosen):
+        chosen = chosen(X)
+    positions = column_indices(X, chosen)
+    if not _takes_documents(step):
+        return positions
+    if not isinstance(chosen, (str, int, np.integer)):
+        raise ValueError(
+            f"Transformer {name!r} takes documents, and its columns are given as a list. Nothing was changed. Name the "
+            "one column of text by a scalar, as in 'text' instead of ['text']."
+        )
+    return positions[0]
+
+
+def _takes_documents(step: Any) -> bool:
+    """Whether a step takes rows in one dimension."""
+    if isinstance(step, str):
+        return False
+    first = step._first() if hasattr(step, "_first") else step
+    return first is not None and not isinstance(first, str) and not get_tags(first).input_tags.two_d_array
+
+
+def _in_order_of(names: np.ndarray | None, X: Any) -> Any:
+    """Return the columns of a frame that have the names, in that order; X itself where it has not all of them."""
+    given = [] if sp.issparse(X) else list(getattr(X, "columns", ()))
+    if names is None or given == (wanted := names.tolist()) or len(set(given)) < len(given) or set(wanted) - set(given):
+        return X
+    return X[wanted]
+
+
+def _positions_of(columns: Any, names: np.ndarray, *, alone: bool) -> Any:
+    """Return columns that are chosen by their names as positions, and others as they are."""
+    place_of = {name: place for place, name in enumerate(names.tolist())}
+    if isinstance(columns, slice) and (isinstance(columns.start, str) or isinstance(columns.stop, str)):
+        start, stop = columns.start, columns.stop
+        return slice(place_of.get(start, start), place_of[stop] + 1 if stop in place_of else stop, columns.step)
+    chosen = [columns] if isinstance(columns, str) else columns
+    if (
+        callable(columns)
+        or isinstance(columns, (slice, int, np.integer))
+        or not all(isinstance(column, str) for column in chosen)
+    ):
+        return columns
+    n_unknown = sum(column not in place_of for column in chosen)
+    if n_unknown:
+        raise ValueError(
+            f"{n_unknown} of {len(chosen)} columns that a ColumnTransformer chooses by name are not among those that "
+            "reach it. Nothing was changed. Choose them by the names that the step before gives them."
+        )
+    places = [place_of[column] for column in chosen]
+    return places[0] if alone and isinstance(columns, str) else places
 
 
 def make_column_transformer(*transformers: Any, **params: Any) -> ColumnTransformer:

@@ -138,6 +138,9 @@ class Core:
     #: a lesson is one block of slots alone, and what is forgotten comes as it was stored.
     reads_store = False
 
+    #: Whether what it publishes is another map as soon as a row comes or goes.
+    moves = False
+
     #: Whether rows must come with their ids.
     needs_ids = False
 

@@ -6,20 +6,23 @@ from typing import Any, Self
 
 import numpy as np
 import sklearn.pipeline
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
-from skunlearn._columns_core import ColumnsCore, ColumnsState, as_rows
+from skunlearn._columns_core import ColumnsCore, ColumnsState, Unchanged, as_rows
 from skunlearn._composite import (
     CompositeCore,
     CompositeMixin,
     OwnedModel,
     Part,
-    check_steps_are_ours,
+    SettlingModel,
+    adopted,
+    check_steps,
     frozen_step,
     wipe_values,
 )
+from skunlearn._foreign import OnForeign, as_step, bare_twin
 from skunlearn.base import SchemaAttribute
 from skunlearn.columns import as_table
 from skunlearn.live import Core, IncomingRows
@@ -31,6 +34,7 @@ from skunlearn.utils._sklearn_compat import (
     check_feature_names_in,
     check_targets,
     fit_context,
+    gives_frames,
     validate_data,
 )
 
@@ -69,7 +73,8 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
     Parameters
     ----------
     steps : list of (str, estimator) tuples
-        Steps by their names: estimators of this library, all but the last transformers, or "passthrough". Fitted ones
+        Steps by their names: estimators of this library or any other, all but the last transformers, or "passthrough".
+        Fitted ones
         stand in `steps` afterwards; the estimators that were given are left as they are.
     transform_input : None
         Not offered.
@@ -77,6 +82,10 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
         Not offered: a cache on disk would keep what rows are to be forgotten from.
     verbose : bool, default=False
         There for the interface.
+    on_foreign : {"refit", "keep", "raise"}, default="refit"
+        What becomes of steps that cannot forget, such as scikit-learn's own: train them, and all behind them, anew on
+        the rows that are left, at the next read; keep them as they are, which `guarantee_` then names; or refuse them.
+        Steps that learn nothing of rows, and frozen ones, are left as they are under all three.
 
     Attributes
     ----------
@@ -127,6 +136,18 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
 
     steps: list[tuple[str, Any]]
 
+    def __init__(
+        self,
+        steps: list[tuple[str, Any]],
+        *,
+        transform_input: Any = None,
+        memory: Any = None,
+        verbose: bool = False,
+        on_foreign: OnForeign = "refit",
+    ) -> None:
+        super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
+        self.on_foreign = on_foreign
+
     # --- learning ----------------------------------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -170,7 +191,7 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
         ValueError
             If the input is not acceptable; a pipeline fitted earlier is then unchanged.
         ForeignStepError
-            If a step is no estimator of this library.
+            If ``on_foreign="raise"`` and a step is no estimator of this library.
         """
         self._validate_steps()
         weight = self._weight_of_all_steps(sample_weight, params)
@@ -455,13 +476,16 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
         live = self._require_live()
         with live.lock:
             live.publish()
-            steps = [(name, "passthrough" if _is_identity(step) else step.release()) for name, step in self.steps]
+            steps = [(name, step if _is_identity(step) else step.release()) for name, step in self.steps]
         return sklearn.pipeline.Pipeline(steps, verbose=self.verbose)
 
     # --- the contract ------------------------------------------------------------------------------------------------
 
     def _steps(self) -> list[Any]:
-        return [step for _, _, step in self._iter()]
+        return [as_step(step, self.on_foreign) for _, _, step in self._iter()]
+
+    def _map_steps(self, function: Callable[[Any], Any]) -> None:
+        self.steps = [(name, function(step)) for name, step in self.steps]
 
     def _validate_steps(self) -> None:
         super()._validate_steps()
@@ -473,7 +497,7 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
                 raise ValueError(
                     f"{type(self).__name__} does not offer {name}: {why}. Nothing was changed. Leave it at None."
                 )
-        check_steps_are_ours(type(self).__name__, [(name, step) for _, name, step in self._iter()])
+        check_steps(type(self).__name__, [(name, step) for _, name, step in self._iter()], self.on_foreign)
 
     def _weight_of_all_steps(self, sample_weight: Any, params: dict[str, Any]) -> Any:
         """Return the one weight of a row: `sample_weight`, or what all steps were given that take weights."""
@@ -505,19 +529,20 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
 
     def _first(self) -> Any:
         """Return the first step that does anything, or None."""
-        return next((step for _, step in self.steps if not _is_identity(step)), None)
+        return next(iter(self._steps()), None)
 
     def _check_X(self, estimator: Any, X: Any, **options: Any) -> Any:
         """Validate X as the first step does, and y as the last one."""
         has_y, y = "y" in options, options.pop("y", None)
         first = estimator._first()
         if first is None:
-            X = validate_data(estimator, X, accept_sparse="csr", dtype=(np.float64, np.float32), **options)
+            seen = BaseEstimator() if options["reset"] else estimator  # what a pipeline has of a schema cannot be set
+            X = validate_data(seen, X, accept_sparse="csr", dtype=(np.float64, np.float32), **options)
+            estimator.__dict__.update({n: v for n, v in vars(seen).items() if n == "feature_names_in_"})
         elif not options["reset"]:
             X = self._checked_by(first, X, y, has_y, options)
         else:
-            bare = object.__new__(type(first))
-            bare.__dict__.update(first.get_params(deep=False))
+            bare = bare_twin(first)
             X = self._checked_by(bare, X, y, has_y, options)
             estimator.__dict__["_first_schema"] = bare
             estimator.__dict__.update(
@@ -536,25 +561,25 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
 
     def _frozen_params(self, schema: Any) -> dict[str, Any]:
         params = super()._frozen_params(schema)
-        first = vars(schema).get("_first_schema")
+        seen, first = vars(schema).get("_first_schema"), self._first()
         params["steps"] = [
-            (name, step if _is_identity(step) else frozen_step(step, first if step is self._first() else None))
+            (name, step if _is_identity(step) else frozen_step(step, seen if step is first else None, self.on_foreign))
             for name, step in self.steps
         ]
         return params
 
     def _make_core(self, params: dict[str, Any], rows: RowStore) -> "ChainCore":
         steps = [(name, step) for name, step in params["steps"] if not _is_identity(step)]
-        check_steps_are_ours(type(self).__name__, steps)
-        return ChainCore(type(self).__name__, steps)
+        steps = steps or [(params["steps"][0][0], Unchanged())]
+        check_steps(type(self).__name__, steps, params["on_foreign"])
+        return ChainCore(type(self).__name__, [(name, as_step(s, params["on_foreign"])) for name, s in steps])
 
     def _adopt(self, live: Any) -> None:
         super()._adopt(live)
         fitted, position = [], 0
         for name, step in self.steps:
             if not _is_identity(step):
-                step = clone(step)
-                step._adopt(OwnedModel(live, position))
+                step = adopted(step, self.on_foreign, live, position)
                 position += 1
             fitted.append((name, step))
         self.steps = fitted
@@ -582,8 +607,6 @@ class Pipeline(CompositeMixin, sklearn.pipeline.Pipeline):
 
 
 def _is_identity(step: Any) -> bool:
-    if isinstance(step, Pipeline):
-        return all(_is_identity(inner) for _, inner in step.steps)
     return step is None or isinstance(step, str)
 
 
@@ -612,7 +635,7 @@ def make_pipeline(*steps: Any, memory: Any = None, transform_input: Any = None, 
     return Pipeline(named, memory=memory, transform_input=transform_input, verbose=verbose)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ChainState(TransformMap):
     """The published state of one version: that of every step; a map where all of them are.
 
@@ -687,8 +710,16 @@ class ChainCore(CompositeCore):
         return widths[position]
 
     def feature_names_of(self, position: int, owner: Any) -> np.ndarray | None:
-        """Return the names that the first step sees; the others get arrays."""
-        return owner.feature_names if position == 0 else None
+        """Return the names that a step sees; behind one that gives arrays there are none."""
+        if position == 0:
+            return owner.feature_names
+        before = self.parts[position - 1]
+        if not gives_frames(before.step) or before.map is None:
+            return None
+        step = as_step(clone(before.step))
+        step._adopt((OwnedModel if self._is_settled else SettlingModel)(owner, position - 1))
+        names: np.ndarray = step.get_feature_names_out()
+        return names
 
     def _learn(self, block: RowBlock) -> None:
         self._pass_on(block, Part.learn)
@@ -710,7 +741,10 @@ class ChainCore(CompositeCore):
                 if position == 0:
                     raise
                 break
-            if position + 1 == len(self.parts) or part.map is None:
+            if position + 1 == len(self.parts):
+                break
+            if part.map is None:
+                self._leave_behind(position + 1)
                 break
             try:
                 onward = part.map.block(block)
@@ -760,10 +794,14 @@ class ChainCore(CompositeCore):
     def _settle_parts(self, owner: Any) -> None:
         for position, part in enumerate(self.parts):
             with OwnedModel(owner, position) as view:
-                if part.is_clean:
-                    part.settle(view)
-                else:
-                    part.fit(view)
+                try:
+                    if part.is_clean:
+                        part.settle(view)
+                    else:
+                        part.fit(view)
+                except ValueError:
+                    self._leave_behind(position)
+                    raise
                 if position + 1 < len(self.parts) and part.has_moved(view):
                     self._leave_behind(position + 1)
                     if part.map is None:
@@ -786,7 +824,7 @@ class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.
     Parameters
     ----------
     transformer_list : list of (str, transformer) tuples
-        Transformers of this library by their names, "drop" or "passthrough".
+        Transformers, of this library or any other, by their names, "drop" or "passthrough".
     n_jobs : None
         There for the interface.
     transformer_weights : None
@@ -795,6 +833,8 @@ class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.
         There for the interface.
     verbose_feature_names_out : bool, default=True
         Whether names of columns begin with those of transformers.
+    on_foreign : {"refit", "keep", "raise"}, default="refit"
+        What becomes of transformers that cannot forget, as in `Pipeline`.
 
     Attributes
     ----------
@@ -825,6 +865,25 @@ class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.
     transformer_list: list[tuple[str, Any]]
 
     _parameter_constraints: dict[str, Any] = {}
+
+    def __init__(
+        self,
+        transformer_list: list[tuple[str, Any]],
+        *,
+        n_jobs: Any = None,
+        transformer_weights: Any = None,
+        verbose: bool = False,
+        verbose_feature_names_out: bool = True,
+        on_foreign: OnForeign = "refit",
+    ) -> None:
+        super().__init__(
+            transformer_list,
+            n_jobs=n_jobs,
+            transformer_weights=transformer_weights,
+            verbose=verbose,
+            verbose_feature_names_out=verbose_feature_names_out,
+        )
+        self.on_foreign = on_foreign
 
     def fit(
         self,
@@ -863,7 +922,7 @@ class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.
         ValueError
             If the input is not acceptable; a union fitted earlier is then unchanged.
         ForeignStepError
-            If a transformer is no estimator of this library.
+            If ``on_foreign="raise"`` and a transformer is no estimator of this library.
         """
         self._check_offered()
         return self._fit_rows(X, y, sample_weight, sample_ids, subject_ids, forgettable=forgettable)
@@ -961,13 +1020,30 @@ class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.
         live = self._require_live()
         with live.lock:
             live.publish()
-            steps = [(name, step if isinstance(step, str) else step.release()) for name, step in self.transformer_list]
-        return sklearn.pipeline.FeatureUnion(steps, verbose_feature_names_out=self.verbose_feature_names_out)
+            steps = [(name, self._released(step, live)) for name, step in self.transformer_list]
+        twin = sklearn.pipeline.FeatureUnion(steps, verbose_feature_names_out=self.verbose_feature_names_out)
+        self._hand_on_output(twin)
+        return twin
 
     # --- the contract ------------------------------------------------------------------------------------------------
 
+    def _released(self, step: Any, live: Any) -> Any:
+        """Return a released transformer; in place of "passthrough" what scikit-learn's puts there, fitted."""
+        if step == "drop":
+            return step
+        if not isinstance(step, str):
+            return step.release()
+        twin = Unchanged()._native_twin(None, {})
+        twin.n_features_in_ = live.n_features
+        if live.feature_names is not None:
+            twin.feature_names_in_ = live.feature_names.copy()
+        return twin
+
     def _steps(self) -> list[Any]:
-        return [step for _, step in self.transformer_list if not isinstance(step, str)]
+        return [as_step(step, self.on_foreign) for _, step in self.transformer_list if not isinstance(step, str)]
+
+    def _map_steps(self, function: Callable[[Any], Any]) -> None:
+        self.transformer_list = [(name, function(step)) for name, step in self.transformer_list]
 
     def _check_offered(self) -> None:
         self._validate_transformers()
@@ -976,7 +1052,8 @@ class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.
                 f"{type(self).__name__} does not offer transformer_weights. Nothing was changed. Put a step that "
                 "scales behind the transformer."
             )
-        check_steps_are_ours(type(self).__name__, [t for t in self.transformer_list if not isinstance(t[1], str)])
+        named = [t for t in self.transformer_list if not isinstance(t[1], str)]
+        check_steps(type(self).__name__, named, self.on_foreign)
 
     def _check_X(self, estimator: Any, X: Any, **options: Any) -> Any:
         has_y, y = "y" in options, options.pop("y", None)
@@ -995,7 +1072,8 @@ class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.
     def _frozen_params(self, schema: Any) -> dict[str, Any]:
         params = super()._frozen_params(schema)
         params["transformer_list"] = [
-            (name, step if isinstance(step, str) else frozen_step(step)) for name, step in self.transformer_list
+            (name, step if isinstance(step, str) else frozen_step(step, on_foreign=self.on_foreign))
+            for name, step in self.transformer_list
         ]
         return params
 
@@ -1005,6 +1083,7 @@ class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.
             "transformers": [(name, step, columns) for name, step in params["transformer_list"]],
             "remainder": "drop",
             "sparse_threshold": np.inf,
+            "on_foreign": params["on_foreign"],
         }
         return ColumnsCore(type(self).__name__, side_by_side, len(columns))
 
@@ -1013,9 +1092,8 @@ class FeatureUnion(ForgettingTransformerMixin, CompositeMixin, sklearn.pipeline.
         fitted, position = [], 0
         for name, step in self.transformer_list:
             if not isinstance(step, str):
-                step = clone(step)
-                step._adopt(OwnedModel(live, position))
-            position += step != "drop"
+                step = adopted(step, self.on_foreign, live, position)
+            position += not (isinstance(step, str) and step == "drop")
             fitted.append((name, step))
         self.transformer_list = fitted
 

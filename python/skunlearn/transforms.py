@@ -52,6 +52,8 @@ class TransformMap(ABC):
     def block(self, block: RowBlock) -> RowBlock:
         """Return a block of live rows with transformed values, for the core of the next step."""
         X = self.apply_to_live(block)
+        if getattr(X, "dtype", np.dtype(object)).kind in "iub":
+            X = X.astype(np.float64)  # counts are kept as numbers like others
         if sp.issparse(X):
             X = csr_rows(X)
         elif not isinstance(X, TableRows):

@@ -10,8 +10,9 @@ import sklearn.linear_model
 from sklearn.base import clone, is_classifier, is_regressor
 
 import skunlearn.linear_model
+from skunlearn import can_forget, forget
 from skunlearn.approximate import FineTuneForget, GradientAscentForget, InfluenceForget, NewtonForget
-from skunlearn.exceptions import ApproximateForgettingWarning, NotFittedError, UnknownSampleError
+from skunlearn.exceptions import ApproximateForgettingWarning, ForeignModelError, NotFittedError, UnknownSampleError
 
 pytestmark = pytest.mark.filterwarnings("ignore::skunlearn.exceptions.ApproximateForgettingWarning")
 
@@ -109,6 +110,18 @@ def test_a_loaded_model_is_fitted_again():
     assert loaded.residuals().model == loaded.residuals().refit < model.residuals().model
 
 
+def test_forget_refuses_unless_it_may_be_approximate():
+    model = NewtonForget(sklearn.linear_model.Ridge()).fit(X, NUMBERS, sample_ids=np.arange(200))
+    before = model.coef_
+    with pytest.raises(ForeignModelError, match=r"1 of 1 parts .* without a bound"):
+        forget(model, [3])
+    np.testing.assert_array_equal(model.coef_, before)
+    assert can_forget(model).kind == "approximate"
+    receipt = forget(model, [3], allow_approximate=True)
+    assert receipt.guarantee.kind == "approximate"
+    assert receipt.rows_removed == 1
+
+
 def test_a_class_that_leaves_or_comes_leads_to_a_fit():
     y = np.where(np.arange(200) < 2, 9, TWO)
     for Method in METHODS:
@@ -127,6 +140,10 @@ def test_what_has_no_known_objective_is_refused():
         NewtonForget(sklearn.linear_model.Lasso()).fit(X, NUMBERS)
     with pytest.raises(TypeError, match="without averages"):
         NewtonForget(sklearn.linear_model.SGDClassifier()).fit(X, TWO)
+    with pytest.raises(TypeError, match="positive=True has no gradient"):
+        NewtonForget(sklearn.linear_model.LinearRegression(positive=True)).fit(X, NUMBERS)
+    with pytest.raises(TypeError, match="L1 penalty has no gradient"):
+        NewtonForget(sklearn.linear_model.LogisticRegression(l1_ratio=1.0, solver="saga")).fit(X, TWO)
     with pytest.raises(ValueError, match="weighs all rows anew"):
         NewtonForget(sklearn.linear_model.LogisticRegression(class_weight="balanced")).fit(X, TWO)
     with pytest.raises(ValueError, match="learning_rate"):

@@ -212,7 +212,7 @@ def test_saving_emptying_and_refusing():
     assert state_digest(twin) == state_digest(reference_fit(twin)) == state_digest(model)
 
     with pytest.raises(ForeignStepError):
-        make_column_transformer((sklearn.preprocessing.Normalizer(), ["age"])).fit(X)
+        make_column_transformer((sklearn.preprocessing.MaxAbsScaler(), ["age"]), on_foreign="raise").fit(X)
     with pytest.raises(ValueError, match="does not offer transformer_weights"):
         make_column_transformer((StandardScaler(), ["age"]), transformer_weights={}).fit(X)
     with pytest.raises(ValueError, match="Columns that are no numbers reach step 'standardscaler'"):

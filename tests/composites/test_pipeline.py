@@ -305,11 +305,19 @@ def test_what_is_not_offered_says_why():
     with pytest.raises(ValueError, match="cache of fitted steps on disk"):
         make_pipeline(StandardScaler(), Ridge(), memory="somewhere").fit(X, y)
     with pytest.raises(ForeignStepError, match="1 of 2 steps"):
-        make_pipeline(sklearn.preprocessing.MaxAbsScaler(), Ridge()).fit(X, y)
+        Pipeline([("scale", sklearn.preprocessing.MaxAbsScaler()), ("ridge", Ridge())], on_foreign="raise").fit(X, y)
     with pytest.raises(ValueError, match="does not accept the alpha parameter"):
         make_pipeline(StandardScaler(), Ridge()).fit(X, y, alpha=3)
     with pytest.raises(ValueError, match="1 of 2 steps were given sample weights"):
         make_pipeline(StandardScaler(), Ridge()).fit(X, y, ridge__sample_weight=np.ones(60))
+
+
+def test_chains_of_steps_that_change_nothing():
+    """Alone, and first in another chain, where columns are counted although no step sees them."""
+    X, y = rows()
+    inner = make_pipeline("passthrough", "passthrough")
+    assert make_pipeline("passthrough").fit(X).partial_forget([3]).transform(X).tobytes() == X.tobytes()
+    assert_equals_refit(make_pipeline(inner, Ridge()).fit(X, y).partial_forget([3]), X)
 
 
 def test_plan_and_receipt():

@@ -14,6 +14,7 @@ from skunlearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from skunlearn.feature_extraction.text import TfidfTransformer
 from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.impute import SimpleImputer
 from skunlearn.linear_model import (
@@ -38,6 +39,7 @@ from skunlearn.preprocessing import (
     QuantileTransformer,
     RobustScaler,
     StandardScaler,
+    TargetEncoder,
 )
 from skunlearn.sharded import SISAClassifier, SISARegressor
 from skunlearn.svm import LinearSVC
@@ -108,6 +110,10 @@ ESTIMATORS = [
     OneHotEncoder(sparse_output=False, handle_unknown="infrequent_if_exist", min_frequency=2, max_categories=5),
     OrdinalEncoder(),
     OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, min_frequency=2, max_categories=5),
+    TargetEncoder(),
+    TargetEncoder(smooth=3.0, exact_statistics=True),
+    TfidfTransformer(),
+    TfidfTransformer(exact_statistics=False, use_idf=True, sublinear_tf=True),
     SimpleImputer(),
     SimpleImputer(strategy="most_frequent", add_indicator=True),
     KMeans(),
@@ -159,9 +165,18 @@ DRAWN_ROWS = {
 SHARDED_ROWS = dict.fromkeys(_WEIGHT_CHECKS, "a row's shard is a hash of its id, so its copies are in other shards")
 
 
+#: Why some of TargetEncoder's cannot.
+CROSS_FITTED = dict.fromkeys(
+    ("check_transformer_general", "check_transformer_data_not_an_array"),
+    "rows are encoded by other folds in fit_transform and by all in transform; scikit-learn's folds happen to agree to 0.01",
+)
+
+
 def expected_failures(estimator):
     """Return which checks cannot pass, and why."""
     failures = dict(EXPECTED_FAILURES)
+    if isinstance(estimator, TargetEncoder):
+        failures |= CROSS_FITTED
     if isinstance(estimator, (Ridge, RidgeClassifier)):
         failures |= NO_ITERATIONS
     if isinstance(estimator, (SISAClassifier, SISARegressor)):

@@ -20,11 +20,15 @@ from skunlearn.ensemble import (
 from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.impute import SimpleImputer
 from skunlearn.linear_model import (
+    GammaRegressor,
+    HuberRegressor,
     LinearRegression,
     LogisticRegression,
+    PoissonRegressor,
     Ridge,
     RidgeClassifier,
     RidgeCV,
+    TweedieRegressor,
 )
 from skunlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from skunlearn.neighbors import NearestCentroid

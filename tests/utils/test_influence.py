@@ -137,10 +137,17 @@ def test_what_cannot_be_ranked_is_refused():
         rank_by_influence(model)
     with pytest.raises(ValueError, match="one of y_val and score_gradient"):
         rank_by_influence(model, X_VAL, y_val, score_gradient=y_val)
-    with pytest.raises(ValueError, match="X_val has 2 features, and the model 3"):
+    with pytest.raises(ValueError, match="X has 2 features"):
         rank_by_influence(model, X_VAL[:, :2], y_val)
     with pytest.raises(ValueError, match="labels in y_val are no classes"):
         rank_by_influence(model, X_VAL, y_val + 5)
+    with pytest.raises(ValueError, match="not all 0"):
+        rank_by_influence(model, X_VAL, y_val, sample_weight=np.zeros(len(X_VAL)))
+    ridge = Ridge().fit(X, np.column_stack([NUMBERS, NUMBERS]))
+    with pytest.raises(ValueError, match="y_val has 1 columns, and the model 2 targets"):
+        rank_by_influence(ridge, X_VAL, NUMBERS_VAL)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        rank_by_influence(ridge, X_VAL, np.full((len(X_VAL), 2), np.nan))
     with pytest.raises(ValueError, match="by must be one of"):
         rank_by_influence(model, X_VAL, y_val, by="magic")
     with pytest.raises(ValueError, match="columns, and the model 1"):

@@ -11,8 +11,8 @@ What bounds errors, in units of u = 2**-53, and is held against rational arithme
 * a score is off by `chain(d)` times the sum of the magnitudes of its terms: sums of SEGMENT columns in N_LANES lanes;
 * a tight score by a rounding, and `tight_chain(d)` times that sum: it keeps what products and sums round away;
 * exp, of an argument at most 0, by 2 times its value;
-* a sum over rows by STEPS times the sum of the magnitudes of its terms c x: a product, GROUP rows as a tree, and groups by
-  sums that keep what each addition rounds away. That of CSR rows goes through no groups.
+* a sum over rows by STEPS times the sum of the magnitudes of its terms c x: a product, GROUP rows as a tree, and groups
+  by sums that keep what each addition rounds away. That of CSR rows goes through no groups.
 
 Underflow in all of this is below 2**-500 (1 + weight) u a row, in scaled columns.
 """
@@ -20,7 +20,6 @@ Underflow in all of this is below 2**-500 (1 + weight) u a row, in scaled column
 from cython cimport floating
 from libc.math cimport expm1, fabs
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memset
 
 from skunlearn._linalg._vector cimport only_const_doubles, only_const_floats, only_doubles, vector_void
 
@@ -197,7 +196,7 @@ cdef double LN2_HIGH = 0.6931471803691238, LN2_LOW = 1.9082149292705877e-10
 
 
 cpdef double chain(Py_ssize_t d) noexcept nogil:
-    """Bound how many roundings a term of a score goes through: product, lane, pairs of vectors, segments, lanes, intercept."""
+    """Bound how many roundings a term of a score goes through: product, lane, pairs, segments, lanes, intercept."""
     cdef Py_ssize_t in_lane = (d + LANES - 1) // LANES, most = COLUMNS // LANES
     return 1 + (in_lane if in_lane < most else most) + 1 + (d + COLUMNS - 1) // COLUMNS + 2 + 1
 
@@ -372,8 +371,8 @@ cdef void add_rows(
     const floating* x, Py_ssize_t d, Py_ssize_t m, const double* c, double* high, double* low
 ) noexcept nogil:
     """Add the multiple c[i] of each row to high + low."""
-    cdef Py_ssize_t i, j
-    for i in range(m // GROUP):
+    cdef Py_ssize_t _, i, j
+    for _ in range(m // GROUP):
         if floating is double:
             add_group(x, d, c, high, low)
         else:

@@ -48,9 +48,9 @@ class LossSearch(Search):
     least_loss: float = np.inf
     n_idle: int = 0
 
-    def _pass(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    def _pass(self, v: np.ndarray, anchor: Anchor | None) -> tuple[np.ndarray, np.ndarray, float]:
         """Pass over the rows; give up where the loss has long ceased to fall, and there is no proof."""
-        gradient, errors, loss = Search._pass(self, v)
+        gradient, errors, loss = Search._pass(self, v, anchor)
         is_less = loss < self.least_loss - 1e-14 * abs(loss)
         self.least_loss, self.n_idle = (loss, 0) if is_less else (self.least_loss, self.n_idle + 1)
         if self.n_idle > _MOST_IDLE:

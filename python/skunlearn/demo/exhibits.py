@@ -13,6 +13,7 @@ from skunlearn.cluster import DBSCAN, BisectingKMeans, KMeans
 from skunlearn.decomposition import PCA
 from skunlearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from skunlearn.ensemble import ExtraTreesClassifier, IsolationForest, RandomForestClassifier, RandomForestRegressor
+from skunlearn.feature_extraction.text import TfidfTransformer
 from skunlearn.feature_selection import SelectKBest, VarianceThreshold
 from skunlearn.impute import SimpleImputer
 from skunlearn.linear_model import (
@@ -125,6 +126,7 @@ EXHIBITS = (
     Exhibit(OneHotEncoder(handle_unknown="ignore"), "digits", digits),
     Exhibit(OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), "digits", digits),
     Exhibit(SimpleImputer(random_state=0), "diabetes", diabetes),
+    Exhibit(TfidfTransformer(), "digits", digits),
     Exhibit(RandomForestClassifier(random_state=0), "digits", digits, n_refits=5),
     Exhibit(ExtraTreesClassifier(random_state=0), "digits", digits, n_refits=5),
     Exhibit(RandomForestRegressor(random_state=0), "diabetes", diabetes, n_refits=5),

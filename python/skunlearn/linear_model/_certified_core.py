@@ -12,7 +12,13 @@ from skunlearn._linalg.likelihood import LabelledRows, Likelihood
 from skunlearn._linalg.optimum import NoMinimumError
 from skunlearn._linalg.removal import Descent, RemovalAnchor, Settled
 from skunlearn._linalg.scales import ColumnScales
-from skunlearn.exceptions import CertificateError, NoiseWarning, ReleaseBudgetError, ReleaseBudgetWarning, SkunlearnError
+from skunlearn.exceptions import (
+    CertificateError,
+    NoiseWarning,
+    ReleaseBudgetError,
+    ReleaseBudgetWarning,
+    SkunlearnError,
+)
 from skunlearn.linear_model._logistic_core import LogisticCore, LogisticFamily, labelled_rows
 from skunlearn.live import Owner
 from skunlearn.privacy import Ledger, draw_noise, max_distance

@@ -8,6 +8,7 @@ from skunlearn.preprocessing._ordinal_encoder import OrdinalEncoder
 from skunlearn.preprocessing._quantile_transformer import QuantileTransformer
 from skunlearn.preprocessing._robust_scaler import RobustScaler
 from skunlearn.preprocessing._standard_scaler import StandardScaler
+from skunlearn.preprocessing._target_encoder import TargetEncoder
 
 __all__ = [
     "KBinsDiscretizer",
@@ -18,4 +19,5 @@ __all__ = [
     "QuantileTransformer",
     "RobustScaler",
     "StandardScaler",
+    "TargetEncoder",
 ]

@@ -27,7 +27,7 @@ from skunlearn.rows import RowBlock
 from skunlearn.transforms import ForgettingTransformerMixin, TransformMap
 from skunlearn.utils._sklearn_compat import fit_context, validate_data
 
-__all__ = ["Categories", "CategoryCore", "Encoder", "EncoderMap"]
+__all__ = ["Categories", "CategoryCore", "Encoder", "EncoderMap", "EncodingCore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,6 @@ class CategoryCore(CountCore):
         super().__init__(model_name, dtypes)
         self._params = params
         self._declared = self._check_declared(params["categories"])
-        self._made: tuple[int, Any] = (-1, None)
 
     # --- declared categories -----------------------------------------------------------------------------------------
 
@@ -250,22 +249,7 @@ class CategoryCore(CountCore):
         staying = {category_of(value) for key, value in values.items() if key not in gone}
         return len({category_of(values[key]) for key in gone} - staying)
 
-    def _forget(self, block: RowBlock) -> None:
-        super()._forget(block)
-        if self._made[0] != self.n_changes:
-            self._made = -1, None  # it names values that are gone
-
     # --- publishing --------------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def _make_map(self) -> Any:
-        """Return what is published of the values and their counts."""
-
-    def publish(self, owner: Owner) -> Any:
-        """Return the map; that from before while no value has come or gone and no number of rows matters."""
-        if self._groups_infrequent or self._made[0] != self.n_changes:
-            self._made = self.n_changes, self._make_map()
-        return self._made[1]
 
     def _columns(self, *, ignores_missing: bool) -> tuple[Categories, ...]:
         """Return the categories of all columns."""
@@ -304,6 +288,29 @@ class CategoryCore(CountCore):
         if most is not None and most < np.count_nonzero(~is_rare) + 1:
             is_rare[np.argsort(counts, kind="stable")[: len(counts) - (most - 1)]] = True
         return np.flatnonzero(is_rare) if is_rare.any() else None
+
+
+class EncodingCore(CategoryCore):
+    """Counts of values, and a map that is made of the categories alone; it is made again when they are others."""
+
+    def __init__(self, model_name: str, params: dict[str, Any], dtypes: Sequence[str]) -> None:
+        super().__init__(model_name, params, dtypes)
+        self._made: tuple[int, Any] = (-1, None)
+
+    @abstractmethod
+    def _make_map(self) -> Any:
+        """Return what is published of the values and their counts."""
+
+    def _forget(self, block: RowBlock) -> None:
+        super()._forget(block)
+        if self._made[0] != self.n_changes:
+            self._made = -1, None  # it names values that are gone
+
+    def publish(self, owner: Owner) -> Any:
+        """Return the map; that from before while no value has come or gone and no number of rows matters."""
+        if self._groups_infrequent or self._made[0] != self.n_changes:
+            self._made = self.n_changes, self._make_map()
+        return self._made[1]
 
 
 def _kind_of(value: Any) -> str:

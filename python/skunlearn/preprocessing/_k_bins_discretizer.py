@@ -17,6 +17,7 @@ from skunlearn._sample_core import SampleCore
 from skunlearn.base import ForgetMixin, fitted_attribute
 from skunlearn.exceptions import DegenerateRowsError
 from skunlearn.live import Core, IncomingRows, Owner
+from skunlearn.preprocessing._line_k_means import line_k_means_edges
 from skunlearn.rows import RowStore
 from skunlearn.transforms import ForgettingTransformerMixin, TransformMap
 from skunlearn.utils._sklearn_compat import (
@@ -61,14 +62,14 @@ class KBinsDiscretizer(OneToOneFeatureMixin, ForgettingTransformerMixin, ForgetM
         Number of bins, at least 2.
     encode : {"onehot", "onehot-dense", "ordinal"}, default="onehot"
         Whether bins are columns, sparse or dense, or numbers.
-    strategy : {"quantile", "uniform"}, default="quantile"
-        Bins of as many rows, or of a width. ``"kmeans"`` is refused.
+    strategy : {"quantile", "uniform", "kmeans"}, default="quantile"
+        Bins of as many rows, of a width, or around the centres of a k-means of the column alone.
     quantile_method : str, default="averaged_inverted_cdf"
         A method of `numpy.percentile`; with weights the default or "inverted_cdf".
     dtype : {np.float32, np.float64}, default=None
         Dtype of what is transformed; that of the rows by default.
     subsample : int or None, default=200_000
-        Quantiles are those of a keyed sample of so many rows; None stands for all.
+        Quantiles and clusters are those of a keyed sample of so many rows; None stands for all.
     random_state : int, RandomState instance, Key or None, default=None
         Which rows are in the sample, where there are more than `subsample`.
 
@@ -99,10 +100,11 @@ class KBinsDiscretizer(OneToOneFeatureMixin, ForgettingTransformerMixin, ForgetM
     Row x is in bin i of a feature where i inner edges are at most x. scikit-learn draws a sample with replacement, by
     weight, for both strategies; here it is the `subsample` rows whose ids hash to the smallest numbers under the key,
     each with its weight, and uniform bins span all rows. With no more rows than `subsample` edges are scikit-learn's;
-    with weights to the rounding of their sums.
+    with weights, and of ``"kmeans"``, to the rounding of their sums; where a cluster runs
+    empty on the way it takes the value farthest from its centre, and may end elsewhere than scikit-learn's.
 
-    Forgetting m rows takes O(m n_features) comparisons for uniform bins, and nothing for quantiles, where the next read
-    sorts the sample anew if a row has left it. The model keeps its rows; `release` does not.
+    Forgetting m rows takes O(m n_features) comparisons for uniform bins, and nothing for the others, where the next
+    read sorts the sample anew if a row has left it. The model keeps its rows; `release` does not.
 
     Examples
     --------
@@ -285,18 +287,12 @@ class KBinsDiscretizer(OneToOneFeatureMixin, ForgettingTransformerMixin, ForgetM
         return (X, None) if has_y else X
 
     def _make_core(self, params: dict[str, Any], rows: RowStore) -> Core:
-        if params["strategy"] == "kmeans":
-            raise ValueError(
-                "strategy='kmeans' is not supported: its one-dimensional k-means sums up values in the order of the "
-                "rows. Nothing was changed. Use 'quantile' or 'uniform'."
-            )
         if not (params["dtype"] is None or params["dtype"] in (np.float64, np.float32)):
             raise ValueError(
                 f"The 'dtype' parameter of {type(self).__name__} must be np.float64, np.float32 or None. Got "
                 f"{params['dtype']!r} instead."
             )
-        core = _UniformCore if params["strategy"] == "uniform" else _QuantileCore
-        return core(type(self).__name__, params, rows.native.n_features)
+        return _CORES[params["strategy"]](type(self).__name__, params, rows.native.n_features)
 
     def _native_twin(self, state: "KBinsDiscretizerState", params: dict[str, Any]) -> Any:
         # `quantile_method` is younger than the oldest scikit-learn that is supported.
@@ -506,8 +502,7 @@ class _QuantileCore(SampleCore):
                 edges = np.percentile(values, levels, method=self._method)
         else:
             edges = _weighted_percentiles(values, weight, levels, averages=self._method == _WEIGHTED_METHODS[0])
-        wide: np.ndarray = edges[np.ediff1d(edges, to_begin=np.inf) > _NARROW]
-        return wide if len(wide) > 1 else _one_bin()
+        return _wide(edges)
 
     def publish(self, owner: Owner) -> KBinsDiscretizerState:
         """Return edges at quantiles."""
@@ -519,6 +514,35 @@ class _QuantileCore(SampleCore):
     def digest_parts(self, owner: Owner) -> list[bytes]:
         """Return the edges of the sample under the key."""
         return [] if owner.n_effective == 0 else [edges.tobytes() for edges in self._derived.bin_edges_]
+
+
+class _KMeansCore(_QuantileCore):
+    """Bins between the clusters of a keyed sample, one column at a time."""
+
+    def check(self, incoming: IncomingRows) -> None:
+        """Accept any weights."""
+
+    def _derive(self, sample: Any, weight: np.ndarray | None, owner: Owner) -> KBinsDiscretizerState:
+        edges = []
+        for j, n in enumerate(self._bins.n_bins.tolist()):
+            values = sample[:, j].astype(np.float64) + 0.0  # -0.0 + 0.0 is 0.0
+            edges.append(self._clusters(values, weight, n))
+            values.fill(0)
+        return self._bins.publish(edges)
+
+    def _clusters(self, values: np.ndarray, weight: np.ndarray | None, n_bins: int) -> np.ndarray:
+        if values.min() == values.max():
+            return _one_bin()
+        return _wide(line_k_means_edges(values, weight, n_bins))
+
+
+_CORES: dict[str, Any] = {"uniform": _UniformCore, "quantile": _QuantileCore, "kmeans": _KMeansCore}
+
+
+def _wide(edges: np.ndarray) -> np.ndarray:
+    """Return edges without those of bins that are too narrow."""
+    wide: np.ndarray = edges[np.ediff1d(edges, to_begin=np.inf) > _NARROW]
+    return wide if len(wide) > 1 else _one_bin()
 
 
 def _weighted_percentiles(values: np.ndarray, weight: np.ndarray, levels: np.ndarray, *, averages: bool) -> np.ndarray:

@@ -13,7 +13,7 @@ from sklearn.utils._set_output import _get_output_config
 from skunlearn._count_core import category_of, dtypes_of
 from skunlearn.base import fitted_attribute
 from skunlearn.exceptions import DegenerateRowsError
-from skunlearn.preprocessing._encoder import Categories, CategoryCore, Encoder, EncoderMap
+from skunlearn.preprocessing._encoder import Categories, Encoder, EncoderMap, EncodingCore
 from skunlearn.rows import RowStore
 from skunlearn.utils._sklearn_compat import Interval, RealNotInt, StrOptions, in_sparse_interface
 
@@ -239,7 +239,7 @@ class OneHotState(EncoderMap):
         return [*EncoderMap.parts(self), *codes, repr((self.unknown, self.widths, flags)).encode()]
 
 
-class _OneHotCore(CategoryCore):
+class _OneHotCore(EncodingCore):
     """Counts of values, and the columns that are published of them."""
 
     def __init__(self, model_name: str, params: dict[str, Any], dtypes: Any) -> None:

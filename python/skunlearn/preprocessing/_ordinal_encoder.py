@@ -10,7 +10,7 @@ from sklearn.base import OneToOneFeatureMixin
 
 from skunlearn._count_core import dtypes_of
 from skunlearn.exceptions import DegenerateRowsError
-from skunlearn.preprocessing._encoder import Categories, CategoryCore, Encoder, EncoderMap
+from skunlearn.preprocessing._encoder import Categories, Encoder, EncoderMap, EncodingCore
 from skunlearn.rows import RowStore
 from skunlearn.utils._sklearn_compat import Interval, RealNotInt, StrOptions
 
@@ -166,7 +166,7 @@ class OrdinalState(EncoderMap):
         return [*EncoderMap.parts(self), *self.codes, b"" if self.unknown is None else self.unknown.tobytes()]
 
 
-class _OrdinalCore(CategoryCore):
+class _OrdinalCore(EncodingCore):
     """Counts of values, and the numbers that are published of them."""
 
     def __init__(self, model_name: str, params: dict[str, Any], dtypes: Any) -> None:

@@ -23,7 +23,7 @@ from skunlearn.sharded._training import (
     train,
 )
 
-__all__ = ["SelfTest", "brief_self_test", "check_exactness"]
+__all__ = ["SelfTest", "brief_self_test", "check_exactness", "other_global_generator"]
 
 #: Rows that the brief test is about.
 _FEW_ROWS = 300
@@ -121,7 +121,7 @@ def brief_self_test(lesson: Lesson) -> SelfTest:
 
 
 def _repeated(lesson: Lesson, reference: str) -> dict[str, bool]:
-    with _other_global_generator():
+    with other_global_generator():
         again = train(lesson)
     read = pickle.loads(pickle.dumps(again.model))
     return {"repeated": again.fingerprint == reference, "pickled": fingerprint(read) == again.fingerprint}
@@ -144,7 +144,7 @@ def _fingerprint(lesson: Lesson) -> str:
 
 
 @contextmanager
-def _other_global_generator() -> Iterator[None]:
+def other_global_generator() -> Iterator[None]:
     """Put NumPy's global generator into another state for a while."""
     state = np.random.get_state()  # noqa: NPY002 - what an estimator without a seed would draw from
     np.random.random_sample(1)  # noqa: NPY002

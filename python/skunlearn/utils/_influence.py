@@ -166,18 +166,24 @@ def _validation_gradient(
             "by='validation' takes X_val, and one of y_val and score_gradient. Pass rows that the model was not "
             "fitted on, or by='self'."
         )
-    X = model[:-1].transform(X_val) if isinstance(model, Pipeline) and len(model) > 1 else X_val
+    X = model[:-1].transform(X_val) if isinstance(model, Pipeline) else model._check_X(model, X_val, reset=False)
     X = check_array(X, accept_sparse="csr", dtype=np.float64)
     if X.shape[1] != fitted.W.shape[1] - 1:
         raise ValueError(f"X_val has {X.shape[1]} features, and the model {fitted.W.shape[1] - 1}.")
     check_consistent_length(X, y_val, sample_weight, score_gradient)
     weight = np.ones(X.shape[0]) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
+        raise ValueError("sample_weight must be finite and at least 0, and not all 0.")
     if score_gradient is None:
         if fitted.classes is not None:
             n_unknown = int(np.count_nonzero(~np.isin(y_val, fitted.classes)))
             if n_unknown:
                 raise ValueError(f"{n_unknown} of {len(y_val)} labels in y_val are no classes of the model.")
+        elif not np.isfinite(np.asarray(y_val, dtype=np.float64)).all():
+            raise ValueError("y_val holds NaN or infinity.")
         rows = fitted.rows(X, y_val, weight / weight.sum())
+        if rows.targets.shape[1] != len(fitted.W):
+            raise ValueError(f"y_val has {rows.targets.shape[1]} columns, and the model {len(fitted.W)} targets.")
         slope = fitted.loss.slope(rows.scores(fitted.W), rows.targets) * rows.weight[:, None]
     else:
         slope = np.asarray(score_gradient, dtype=np.float64).reshape(X.shape[0], -1) * weight[:, None]

@@ -13,6 +13,7 @@ from sklearn.utils import get_tags, validation
 from sklearn.utils._indexing import _get_column_indices as column_indices
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads as effective_n_threads
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names as check_feature_names
 from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 
@@ -40,6 +41,7 @@ __all__ = [
     "column_indices",
     "effective_n_threads",
     "fit_context",
+    "gives_frames",
     "in_sparse_interface",
     "make_tree",
     "sum_of_trees",
@@ -55,6 +57,11 @@ _QUOTING = (
     (re.compile(r"(instead:\n)array=.*\.\n(Reshape your data)", re.S), r"\1\2"),
     (re.compile(r"(Complex data not supported)\n.*", re.S), r"\1"),
 )
+
+
+def gives_frames(transformer: Any) -> bool:
+    """Whether `set_output` or scikit-learn's configuration makes frames of what a transformer gives."""
+    return bool(_get_output_config("transform", transformer)["dense"] != "default")
 
 
 def validate_data(estimator: Any, X: Any, **options: Any) -> Any:

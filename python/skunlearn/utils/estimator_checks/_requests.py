@@ -253,9 +253,12 @@ def _check_same_transform(got: Any, want: Any, what: str) -> None:
     """A transform may keep layout and dtype: its values are the same, in the bits of float64 or rounded in float32."""
     got, want = (Z.toarray() if sp.issparse(Z) else np.asarray(Z) for Z in (got, want))
     if got.dtype == want.dtype:
-        assert (got == want).all(), f"The transform of {what} has other values."
+        is_same = (got == want) | ((got != got) & (want != want))
+        assert is_same.all(), f"The transform of {what} has other values."
     else:
-        assert np.allclose(got, want, rtol=1e-5, atol=1e-6), f"The transform of {what} is not that of float64."
+        assert np.allclose(got, want, rtol=1e-5, atol=1e-6, equal_nan=True), (
+            f"The transform of {what} is not that of float64."
+        )
 
 
 def _keeps_float32(estimator: Any) -> bool:
